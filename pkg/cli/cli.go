@@ -59,7 +59,9 @@ func Main(args []string, stdout, stderr io.Writer, more ...*cobra.Command) int {
 
 // Command returns the command line as [Main] runs it, for documents that are generated from it.
 func Command(more ...*cobra.Command) *cobra.Command {
-	return rootCommand(&env{out: io.Discard, err: io.Discard, getenv: func(string) string { return "" }, more: more})
+	return rootCommand(&env{
+		Printer: printer.Printer{Out: io.Discard, Getenv: func(string) string { return "" }}, err: io.Discard, more: more,
+	})
 }
 
 // run runs one command. An error before the command begins is a usage error.

@@ -37,8 +37,8 @@ func (e *env) printInstall(c install.Config, r install.Result) error {
 
 // printPrograms prints the result of an upgrade or a dry run.
 func (e *env) printPrograms(c install.Config, p install.Programs) error {
-	if e.printsObject() {
-		return e.printObject(p)
+	if e.PrintsObject() {
+		return e.PrintObject(p)
 	}
 	e.printProgramLines(c, p)
 	return nil
