@@ -8,8 +8,8 @@
 #   artefact.sh kubernetes      the program of tools/kubernetes, under each of its names
 #   artefact.sh node|programs   a Debian root file system, rootfs/, with the packages of a Kubernetes node, or with
 #                               programs that half-close
-#   artefact.sh single          the last release that was one program, to upgrade from: bin/halfclose, image.tar,
-#                               chart/ and systemd/; exits 3 without the repository's history
+#   artefact.sh previous        the release before, to upgrade from: bin/halfclose, bin/cni/halfclose, image.tar, chart/
+#                               and systemd/; exits 3 without the repository's history
 #
 # They stay in ${HALFCLOSE_CACHE:-~/.cache/halfclose}, each under the digest of its inputs: a changed version gets a new
 # directory, and worktrees share equal ones.
@@ -58,20 +58,21 @@ make_programs() {
   debian "$1" python3-minimal haproxy netcat-openbsd
 }
 
-# The image gets the tag, and the programs get the version, single: neither may be left after an upgrade.
-make_single() {
-  local commit=a9402e8187edcae43e83d0d34033a29758c451df arch tree=$1/tree created
+# The image gets the tag, and the programs get the version, previous: neither may be left after an upgrade.
+make_previous() {
+  local commit=3e23fdc8dc1af16129f2cf54a00e672f97008160 arch tree=$1/tree created
   git cat-file -e "$commit^{commit}" 2>/dev/null || {
     echo "artefact: the history does not go back to $commit: get it with git fetch --unshallow" >&2
     exit 3
   }
   arch=$(go env GOARCH)
   created=$(TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ "$commit")
-  mkdir "$tree" "$1/bin"
+  mkdir -p "$tree" "$1/bin/cni"
   git archive "$commit" | tar -x -C "$tree"
-  nice make -C "$tree" --no-print-directory image IMAGE=ghcr.io/halfclose/halfclose:single \
-    VERSION=single COMMIT="$commit" CREATED="$created" PLATFORMS="linux/$arch"
+  nice make -C "$tree" --no-print-directory image IMAGE=ghcr.io/halfclose/halfclose:previous \
+    VERSION=previous COMMIT="$commit" CREATED="$created" PLATFORMS="linux/$arch"
   mv "$tree/dist/halfclose-linux-$arch" "$1/bin/halfclose"
+  mv "$tree/dist/halfclose-cni-linux-$arch" "$1/bin/cni/halfclose"
   mv "$tree/dist/halfclose-image.tar" "$1/image.tar"
   mv "$tree/deploy/kubernetes/chart" "$tree/deploy/systemd" "$1/"
   rm -rf "$tree"

@@ -48,13 +48,13 @@ fetch() {
   ln -s "$(realpath "$place")$path" "$needs/$name"
 }
 
-# fetch_single fetches the release that an upgrade starts from. Without the repository's history the test skips that
+# fetch_previous fetches the release that an upgrade starts from. Without the repository's history the test skips that
 # chapter, or fails it in CI.
-fetch_single() {
+fetch_previous() {
   local place code=0
-  place=$(scripts/artefact.sh single) || code=$?
+  place=$(scripts/artefact.sh previous) || code=$?
   case $code in
-    0) ln -s "$place" "$needs/single" ;;
+    0) ln -s "$place" "$needs/previous" ;;
     3) ;;
     *) return "$code" ;;
   esac
@@ -136,10 +136,11 @@ if [ -n "$check" ] || ! can_pull; then
   step "gather the parts of a node" node_parts
 fi
 step "unpack a Debian with programs that leak" fetch programs /rootfs scripts/artefact.sh programs
-step "build the release to upgrade from" fetch_single
+step "build the release to upgrade from" fetch_previous
 step "build halfclose's image" make --no-print-directory image PLATFORMS="linux/$(go env GOARCH)"
 ln -s "$PWD/dist/halfclose-image.tar" "$needs/"
 ln -s "$PWD/dist/halfclose-cni-linux-$(go env GOARCH)" "$needs/plugin"
+ln -s "$PWD/deploy/kubernetes/chart" "$needs/chart"
 ln -s "$PWD/deploy/kubernetes" "$needs/deploy"
 ln -s "$log" "$needs/logs"
 step "build the test" build_test

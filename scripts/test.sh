@@ -30,7 +30,7 @@ END
       exit 1
     fi
     # For the tests of upgrades, which are skipped with the reason without it.
-    scripts/artefact.sh single >/dev/null || true
+    scripts/artefact.sh previous >/dev/null || true
     HALFCLOSE_TEST_UNSHARED=1 exec unshare -rmn "$0" "$@"
   fi
 else

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(code)
 	}
-	os.Exit(node.Suite{Name: "e2e", Top: top, BinVar: binVar, Single: true, Parallel: parallelTests}.Run(func() int {
+	os.Exit(node.Suite{Name: "e2e", Top: top, BinVar: binVar, Previous: true, Parallel: parallelTests}.Run(func() int {
 		fmt.Println("e2e: --finder", one)
 		return m.Run()
 	}))

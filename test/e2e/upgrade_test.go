@@ -5,7 +5,6 @@ package e2e_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -26,19 +25,18 @@ import (
 	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// singleVersion is the version of the last single-program release.
-const singleVersion = "single"
+// previousVersion is the version of the release before.
+const previousVersion = "previous"
 
-// upgrade is a world with the directories of a node that has the last single-program release.
+// upgrade is a world with the directories of a node that has the release before.
 type upgrade struct {
 	*world
-	single  string // the old program
-	binDir  string // the runtime's plugins
-	confDir string // and the networks
+	previous string // its command
+	binDir   string // the runtime's plugins
+	confDir  string // and the networks
 }
 
 // newUpgrade creates the directories of a node with an installation of that release.
@@ -46,7 +44,7 @@ func newUpgrade(t *testing.T) *upgrade {
 	t.Helper()
 	w := newWorld(t)
 	u := &upgrade{
-		world: w, single: filepath.Join(node.NeedSingle(t), "bin/halfclose"),
+		world: w, previous: filepath.Join(node.NeedPrevious(t), "bin/halfclose"),
 		binDir: filepath.Join(w.dir, "cni/bin"), confDir: filepath.Join(w.dir, "cni/net.d"),
 	}
 	for _, dir := range []string{u.binDir, u.confDir} {
@@ -66,25 +64,31 @@ func newUpgrade(t *testing.T) *upgrade {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.installSingle(t)
+	u.installPrevious(t)
 	w.cni = libcni.NewCNIConfigWithCacheDir([]string{u.binDir}, filepath.Join(t.TempDir(), "cache"), w.exec)
 	return u
 }
 
-// installSingle installs the old program among the plugins, as its README.md said.
-func (u *upgrade) installSingle(t *testing.T) {
+// installPrevious installs the release before, and install the programs under test.
+func (u *upgrade) installPrevious(t *testing.T) {
 	t.Helper()
-	out, err := exec.Command("install", "-m", "755", u.single, filepath.Join(u.binDir, "halfclose")).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	u.old(t, "install", "--cni-bin-dir", u.binDir, "--cni-conf-dir", u.confDir)
 }
 
-// install installs the programs under test.
 func (u *upgrade) install(t *testing.T) {
 	t.Helper()
 	if r := u.run(t, "install", "--cni-bin-dir", u.binDir, "--cni-conf-dir", u.confDir); r.code != 0 {
 		t.Fatalf("install: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+}
+
+// old runs a command of the release before that must succeed.
+func (u *upgrade) old(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.Command(u.previous, args...)
+	cmd.Env = append(os.Environ(), u.exec.env...)
+	if r := run(t, cmd); r.code != 0 {
+		t.Fatalf("%s of the release before: exit code %d\n%s%s", args[0], r.code, r.stdout, r.stderr)
 	}
 }
 
@@ -103,11 +107,10 @@ func (u *upgrade) prints(t *testing.T, command string, texts ...string) {
 	}
 }
 
-// network returns the node's network without the keys that the old release does not know. Sockets in CLOSE_WAIT have a
-// grace of four seconds.
+// network returns the node's network. Sockets in CLOSE_WAIT have a grace of four seconds.
 func (u *upgrade) network(t *testing.T) *libcni.NetworkConfigList {
 	t.Helper()
-	return network(t, `"probeAfter": "90s",`, "", `"pendingGrace": "2h",`, "", `"grace": "1h"`, `"grace": "1h", "closeWaitGrace": "4s"`)
+	return network(t, `"grace": "1h"`, `"grace": "1h", "closeWaitGrace": "4s"`)
 }
 
 // container adds a container to the network.
@@ -194,29 +197,6 @@ func atWork(t *testing.T, c *container) *net.TCPConn {
 	return p.Server
 }
 
-// singleAge returns the age of a leak that the old command prints, 0 if the old reaper does not know the leak.
-func (u *upgrade) singleAge(t *testing.T, leak *net.TCPConn) time.Duration {
-	t.Helper()
-	old := exec.Command(u.single, "sockets", "--output", "json")
-	old.Env = append(os.Environ(), u.exec.env...)
-	r := run(t, old)
-	var list struct {
-		Sockets []struct {
-			Local, Peer string
-			AgeSeconds  float64
-		}
-	}
-	if r.code != 0 || json.Unmarshal([]byte(r.stdout), &list) != nil {
-		return 0
-	}
-	for _, s := range list.Sockets {
-		if s.Local == leak.LocalAddr().String() && s.Peer == leak.RemoteAddr().String() {
-			return time.Duration(s.AgeSeconds * float64(time.Second))
-		}
-	}
-	return 0
-}
-
 // spared checks that the switch is in force and no socket was destroyed.
 func (u *upgrade) spared(t *testing.T, when string, conns ...*net.TCPConn) {
 	t.Helper()
@@ -230,50 +210,71 @@ func (u *upgrade) spared(t *testing.T, when string, conns ...*net.TCPConn) {
 	}
 }
 
-func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.T) {
+// agePastGrace waits until a leak and a connection in use are known to be half-closed for longer than the grace, and returns
+// these ages.
+func (u *upgrade) agePastGrace(t *testing.T, leak, busy *net.TCPConn) (ages [2]time.Duration) {
+	t.Helper()
+	nstest.Eventually(t, testnode.Patience, "the leak is past its grace", func() bool {
+		ages = [2]time.Duration{u.age(leak), u.age(busy)}
+		return min(ages[0], ages[1]) > 5*time.Second
+	})
+	return ages
+}
+
+// keepsAges checks that the reaper knows the ages that another reaper had, although the kernel does not prove them.
+func (u *upgrade) keepsAges(t *testing.T, when string, leak, busy *net.TCPConn, ages [2]time.Duration) {
+	t.Helper()
+	for i, c := range []*net.TCPConn{leak, busy} {
+		if now := u.knownAge(t, c); now < ages[i] {
+			t.Errorf("%s: the connection from %v was half-closed for %v, and now is for %v", when, c.RemoteAddr(), ages[i], now)
+		}
+	}
+}
+
+// registers checks that the reaper has these attachments, and is of the release before or of the build under test.
+func (u *upgrade) registers(t *testing.T, when string, previous bool, all ...*container) {
+	t.Helper()
+	var want []string
+	for _, c := range all {
+		want = append(want, c.runtime.ContainerID)
+	}
+	slices.Sort(want)
+	if got := u.names(t); !slices.Equal(got, want) {
+		t.Errorf("%s: the attachments are %q, want %q", when, got, want)
+	}
+	if v := u.AwaitStatus().Version.Version; (v == previousVersion) != previous {
+		t.Errorf("%s: the reaper's version is %s", when, v)
+	}
+}
+
+func TestAnUpgradeKeepsRegistrationsAgesAndTheSwitch(t *testing.T) {
 	t.Parallel()
 	u := newUpgrade(t)
-	old := exec.Command(u.single, "mode", "observe")
-	old.Env = append(os.Environ(), u.exec.env...)
-	if r := run(t, old); r.code != 0 {
-		t.Fatalf("mode observe: %s%s", r.stdout, r.stderr)
-	}
+	u.old(t, "mode", "observe")
 	first, second := u.container(t), u.container(t)
 	s := u.AwaitStatus()
-	if s.Version.Version != singleVersion || s.Holder.StartedBy != api.ByPlugin {
+	if s.Version.Version != previousVersion || s.Holder.StartedBy != api.ByPlugin {
 		t.Fatalf("the reaper is %v, of version %v", s.Holder, s.Version)
 	}
 	leak, busy := keptAlive(t, first), atWork(t, first)
-	nstest.Eventually(t, testnode.Patience, "the leak is past its grace", func() bool { return u.singleAge(t, leak) > 5*time.Second })
+	ages := u.agePastGrace(t, leak, busy)
 
-	u.prints(t, "doctor", "/halfclose does not report a build of halfclose: it is older than this")
-	// The programs are replaced. The old reaper keeps running.
+	u.prints(t, "doctor", "/halfclose is halfclose "+previousVersion+" (commit ", ", which ADD starts as the reaper, is halfclose "+previousVersion+" (commit ")
+	// The programs are replaced. The old reaper keeps running, and reads the records of the new plugin.
 	u.install(t)
 	u.prints(t, "doctor", "/halfclose is of the same build as this", "ADD starts this command as the reaper")
-	u.prints(t, "status", "version "+singleVersion, "this command is ", ", and the reaper is "+singleVersion+" (commit ")
+	u.prints(t, "status", "version "+previousVersion, "this command is ", ", and the reaper is "+previousVersion+" (commit ")
 	third := u.container(t)
-	if now := u.AwaitStatus(); now.Holder.PID != s.Holder.PID || now.Version.Version != singleVersion {
-		t.Errorf("the reaper is %v, of version %v", now.Holder, now.Version)
+	if now := u.AwaitStatus(); now.Holder.PID != s.Holder.PID {
+		t.Errorf("the reaper is %v", now.Holder)
 	}
-	// The old reaper cannot read records of the new plugin: it reports them, and does nothing in their namespaces.
-	want := []string{first.runtime.ContainerID, second.runtime.ContainerID}
-	slices.Sort(want)
-	if got := u.names(t); !slices.Equal(got, want) {
-		t.Errorf("with the old reaper the attachments are %q, want %q", got, want)
-	}
-	u.unread(t, third)
+	u.registers(t, "with the old reaper", true, first, second, third)
 	u.spared(t, "with the old reaper", leak, busy)
 
 	// It is stopped, and the next ADD starts the new one.
 	fourth := u.restart(t)
-	if v := u.AwaitStatus().Version.Version; v == singleVersion {
-		t.Errorf("the new reaper's version is %s", v)
-	}
-	want = append(want, third.runtime.ContainerID, fourth.runtime.ContainerID)
-	slices.Sort(want)
-	if got := u.names(t); !slices.Equal(got, want) {
-		t.Errorf("with the new reaper the attachments are %q, want %q", got, want)
-	}
+	u.registers(t, "with the new reaper", false, first, second, third, fourth)
+	u.keepsAges(t, "with the new reaper", leak, busy, ages)
 	u.spared(t, "with the new reaper", leak, busy)
 
 	if r := u.run(t, "mode", "destroy"); r.code != 0 {
@@ -299,17 +300,7 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 	})
 }
 
-// unread waits until the reaper reports a container's record as unreadable.
-func (u *upgrade) unread(t *testing.T, c *container) {
-	t.Helper()
-	nstest.Eventually(t, testnode.Patience, "the record is reported", func() bool {
-		return slices.ContainsFunc(u.AwaitStatus().Problems, func(p api.ProblemView) bool {
-			return strings.HasPrefix(p.File, c.runtime.ContainerID+"@")
-		})
-	})
-}
-
-func TestGoingBackToTheSingleProgramKeepsTheSwitchAndDestroysNothing(t *testing.T) {
+func TestGoingBackKeepsRegistrationsAgesAndTheSwitch(t *testing.T) {
 	t.Parallel()
 	u := newUpgrade(t)
 	u.install(t)
@@ -317,33 +308,20 @@ func TestGoingBackToTheSingleProgramKeepsTheSwitchAndDestroysNothing(t *testing.
 		t.Fatalf("mode observe: %s%s", r.stdout, r.stderr)
 	}
 	c := u.container(t)
-	if v := u.AwaitStatus().Version.Version; v == singleVersion {
-		t.Fatalf("the first reaper's version is %s", v)
-	}
+	u.registers(t, "before", false, c)
 	leak, busy := keptAlive(t, c), atWork(t, c)
-	nstest.Eventually(t, testnode.Patience, "the leak is past its grace", func() bool { return u.age(leak) > 5*time.Second })
+	ages := u.agePastGrace(t, leak, busy)
 
-	u.installSingle(t)
+	u.installPrevious(t)
 	later := u.restart(t)
-	if v := u.AwaitStatus().Version.Version; v != singleVersion {
-		t.Errorf("the reaper's version is %s, want %s", v, singleVersion)
-	}
-	if got := u.names(t); !slices.Equal(got, []string{later.runtime.ContainerID}) {
-		t.Errorf("the attachments are %q, want %q alone", got, later.runtime.ContainerID)
-	}
-	u.unread(t, c)
+	u.registers(t, "with the old reaper again", true, c, later)
+	u.keepsAges(t, "with the old reaper again", leak, busy, ages)
 	u.spared(t, "with the old reaper again", leak, busy)
-	old := exec.Command(u.single, "mode", "destroy")
-	old.Env = append(os.Environ(), u.exec.env...)
-	if r := run(t, old); r.code != 0 {
-		t.Fatalf("mode destroy: %s%s", r.stdout, r.stderr)
-	}
+	u.old(t, "mode", "destroy")
+	destroyed(t, "the leak", leak)
 	destroyed(t, "a leak of the container that the old plugin added", keptAlive(t, later))
-	if !lives(leak) || !lives(busy) {
-		t.Error("a connection was destroyed of which the old reaper has no record that it can read")
-	}
-	if _, err := u.Store.Get(state.Attachment{ContainerID: c.runtime.ContainerID, IfName: c.runtime.IfName}); err != nil {
-		t.Error(err)
+	if !lives(busy) {
+		t.Error("the connection that is at work was destroyed")
 	}
 }
 

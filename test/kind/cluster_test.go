@@ -29,21 +29,23 @@ func nodes() []string { return []string{controlPlane, worker} }
 // slow is the timeout for the cluster on a busy machine.
 const slow = 4 * time.Minute
 
-// published is the configuration with kind's image. made is for the image that the test builds, which has no kindnet and no
-// kube-proxy, and for a root that may lack CAP_SYS_RESOURCE.
+// published is the configuration with kind's image, on which a changed ConfigMap reaches running pods after seconds instead of
+// a minute. made is for the image that the test builds, which has no kindnet and no kube-proxy, and for a root that may lack
+// CAP_SYS_RESOURCE.
 const (
 	published = `kind: Cluster
 apiVersion: kind.x-k8s.io/v1alpha4
 nodes: [{role: control-plane}, {role: worker}]
-`
-	made = published + `networking: {disableDefaultCNI: true, kubeProxyMode: none, ipFamily: ipv4}
 kubeadmConfigPatches:
 - |
   kind: KubeletConfiguration
-  cgroupDriver: cgroupfs
+  syncFrequency: 5s
+`
+	made = published + `  cgroupDriver: cgroupfs
   oomScoreAdj: 0
   enforceNodeAllocatable: []
   localStorageCapacityIsolation: false
+networking: {disableDefaultCNI: true, kubeProxyMode: none, ipFamily: ipv4}
 `
 )
 
@@ -59,6 +61,8 @@ func startCluster(t *testing.T) {
 	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "kubeconfig"))
 	t.Setenv("KUBECACHEDIR", t.TempDir())
 	t.Setenv("KIND_EXPERIMENTAL_PROVIDER", "docker")
+	t.Setenv("KIND_CLUSTER_NAME", name)
+	t.Setenv("PATH", need(t, ".")+":"+os.Getenv("PATH")) // with kind, helm, kubectl and its plugin
 	t.Cleanup(func() {
 		if t.Failed() {
 			keepLogs(t)

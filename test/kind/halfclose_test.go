@@ -13,6 +13,8 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // The release, its namespace, and how kubectl finds its objects.
@@ -21,6 +23,8 @@ const (
 	namespace = "kube-system"
 	selector  = "app.kubernetes.io/name=halfclose"
 	daemonSet = "daemonset/" + release
+	// policyConfigMap has the policy file.
+	policyConfigMap = release + "-policy"
 )
 
 // helm runs a Helm command that must succeed.
@@ -32,20 +36,23 @@ func helm(t *testing.T, args ...string) string {
 // deploy installs or upgrades the chart with these values and no others, and waits until its pods are ready.
 func deploy(t *testing.T, values ...string) {
 	t.Helper()
-	deployChart(t, need(t, "deploy/chart"), values...)
+	deployChart(t, need(t, "chart"), values...)
 }
 
 func deployChart(t *testing.T, chart string, values ...string) {
 	t.Helper()
-	args := []string{
-		"upgrade", "--install", release, chart, "--reset-values", "--namespace", namespace, "--wait", "--timeout", slow.String(),
-	}
+	upgradeRelease(t, chart, values...)
+	rolledOut(t) // Helm's own --wait subtracts maxUnavailable
+}
+
+// upgradeRelease installs or upgrades the release, and waits for no pod.
+func upgradeRelease(t *testing.T, chart string, values ...string) {
+	t.Helper()
+	args := []string{"upgrade", "--install", release, chart, "--reset-values", "--namespace", namespace, "--timeout", slow.String()}
 	for _, v := range values {
 		args = append(args, "--set", v)
 	}
 	helm(t, args...)
-	// Helm waits for fewer pods: it subtracts maxUnavailable.
-	rolledOut(t)
 }
 
 func rolledOut(t *testing.T) {
@@ -97,59 +104,89 @@ func status(t *testing.T, node string) (s api.Status) {
 	return s
 }
 
-// attachment returns the attachment of a pod of the default namespace from the reaper on a node.
+// is reports whether a pod that the reaper names is this one.
+func is(p state.Pod, pod string) bool {
+	namespace, name := split(pod)
+	return p.Namespace == namespace && p.Name == name
+}
+
+// attachment returns the attachment of a pod from the reaper on a node.
 func attachment(t *testing.T, node, pod string) (a api.AttachmentView, ok bool) {
 	t.Helper()
 	all := status(t, node).Attachments
-	i := slices.IndexFunc(all, func(a api.AttachmentView) bool {
-		return a.Pod.Namespace == "default" && a.Pod.Name == pod && a.Inert == ""
-	})
+	i := slices.IndexFunc(all, func(a api.AttachmentView) bool { return is(a.Pod, pod) && a.Inert == "" })
 	if i < 0 {
 		return a, false
 	}
 	return all[i], true
 }
 
-// registered waits until a pod of the default namespace is registered.
-func registered(t *testing.T, node, pod string) {
+// registered waits until pods are registered on a node.
+func registered(t *testing.T, node string, pods ...string) {
 	t.Helper()
-	nstest.Eventually(t, slow, "pod "+pod+" is registered", func() bool {
-		_, ok := attachment(t, node, pod)
-		return ok
+	nstest.Eventually(t, slow, "on "+node+" the pods "+strings.Join(pods, ", ")+" are registered", func() bool {
+		all := status(t, node).Attachments
+		return !slices.ContainsFunc(pods, func(pod string) bool {
+			return !slices.ContainsFunc(all, func(a api.AttachmentView) bool { return is(a.Pod, pod) && a.Inert == "" })
+		})
 	})
 }
 
-// sockets returns the half-closed sockets of a pod of the default namespace.
+// sockets returns the half-closed sockets of a pod.
 func sockets(t *testing.T, node, pod string) []api.SocketView {
 	t.Helper()
 	var view struct{ Sockets []api.SocketView }
 	decode(t, halfclose(t, node, "sockets", "--output", "json"), &view)
-	return slices.DeleteFunc(view.Sockets, func(s api.SocketView) bool { return s.Pod.Namespace != "default" || s.Pod.Name != pod })
+	return slices.DeleteFunc(view.Sockets, func(s api.SocketView) bool { return !is(s.Pod, pod) })
 }
 
-// ageOf returns the age of the only half-closed socket of a pod of the default namespace.
-func ageOf(t *testing.T, node, pod string) (age time.Duration, ok bool) {
+// ages are the ages of a pod's half-closed sockets, by state, at a time.
+type ages struct {
+	at time.Time
+	of map[inetdiag.State]time.Duration
+}
+
+// agesOf waits until the reaper knows the ages of a pod's half-closed sockets: one of each state.
+func agesOf(t *testing.T, node, pod string) (a ages) {
 	t.Helper()
-	all := sockets(t, node, pod)
-	if len(all) != 1 || all[0].Age == nil {
-		return 0, false
-	}
-	return time.Duration(*all[0].Age), true
+	nstest.Eventually(t, slow, "the sockets of "+pod+" have ages", func() bool {
+		a.of = make(map[inetdiag.State]time.Duration)
+		for _, s := range sockets(t, node, pod) {
+			if s.Age != nil {
+				a.of[s.State] = time.Duration(*s.Age)
+			}
+		}
+		return len(a.of) == 2
+	})
+	a.at = time.Now() // after the query
+	return a
 }
 
-// history returns the outcomes in the worker's history for a pod of the default namespace.
+// goOn checks that another reaper continues the ages.
+func (a ages) goOn(t *testing.T, node, pod string) {
+	t.Helper()
+	passed := time.Since(a.at) // before the query, which may take seconds
+	now := agesOf(t, node, pod)
+	for state, before := range a.of {
+		if now.of[state] < before+passed-time.Second {
+			t.Errorf("a %v socket of %s was %v old, and is %v old %v later", state, pod, before, now.of[state], passed)
+		}
+	}
+}
+
+// history returns the outcomes in the worker's history for a pod.
 func history(t *testing.T, pod string) (outcomes []string) {
 	t.Helper()
-	return outcomesOf(t, "history", pod)
+	return historyOn(t, worker, pod)
 }
 
-// outcomesOf is history with the command's name in this or an earlier release.
-func outcomesOf(t *testing.T, command, pod string) (outcomes []string) {
+// historyOn returns the outcomes in a node's history for a pod.
+func historyOn(t *testing.T, node, pod string) (outcomes []string) {
 	t.Helper()
 	var view struct{ Entries []api.Entry }
-	decode(t, halfclose(t, worker, command, "--output", "json"), &view)
+	decode(t, halfclose(t, node, "history", "--output", "json"), &view)
 	for _, e := range view.Entries {
-		if e.Pod.Namespace == "default" && e.Pod.Name == pod {
+		if is(e.Pod, pod) {
 			outcomes = append(outcomes, e.Outcome)
 		}
 	}

@@ -103,7 +103,7 @@ func saveControlPlane(t *testing.T, version, dir string) {
 // kubectlImage builds the image of the chart's hook from an image that has kubectl.
 func kubectlImage(t *testing.T, from, version string) (ref string) {
 	t.Helper()
-	rendered := helm(t, "template", release, need(t, "deploy/chart"), "--kube-version", version, "--show-only", "templates/uninstall-hook.yaml")
+	rendered := helm(t, "template", release, need(t, "chart"), "--kube-version", version, "--show-only", "templates/uninstall-hook.yaml")
 	ref = regexp.MustCompile(`image: (\S*/kubectl:\S+)`).FindStringSubmatch(rendered)[1]
 	container := strings.TrimSpace(docker(t, "create", from, "kubectl"))
 	docker(t, "commit", "--change", `ENTRYPOINT ["/kubectl"]`, container, ref)

@@ -46,9 +46,9 @@ func (s *story) peers(t *testing.T) {
 	if log := podLog(t, "pool"); containsLine(log, ":7002 after") {
 		t.Errorf("the connection to a peer that is there has ended:\n%s", log)
 	}
-	path := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:20470/proxy/metrics", namespace, reaperPod(t, worker))
 	nstest.Eventually(t, slow, "the metrics count the peer that is gone", func() bool {
-		return containsLine(kubectl(t, "get", "--raw", path), `halfclose_peer_gone_total{how="reset",namespace="default",state="CLOSE_WAIT"} 1`)
+		metrics := onNode(t, worker, `printf 'GET /metrics HTTP/1.0\r\n\r\n' | socat - UNIX-CONNECT:/run/halfclose/reaper.sock`)
+		return containsLine(metrics, `halfclose_peer_gone_total{how="reset",namespace="default",state="CLOSE_WAIT"} 1`)
 	})
 	s.mayAsk(t)
 	deletePods(t, "pool", "farewell")

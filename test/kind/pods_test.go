@@ -19,13 +19,31 @@ const (
 
 type object = map[string]any
 
-// pod is a pod of one container.
+// pod is a pod of one container. Its name has the form NAMESPACE/NAME outside of the default namespace.
 type pod struct {
 	name, node  string
 	annotations map[string]string
 	args        []string // of the peer
 	shell       string   // a script for the image with common programs, instead of args
 	sysctls     []object
+}
+
+// split returns the namespace and the name of a pod.
+func split(pod string) (namespace, name string) {
+	if namespace, name, ok := strings.Cut(pod, "/"); ok {
+		return namespace, name
+	}
+	return "default", pod
+}
+
+// byNamespace returns the names of pods for kubectl, by their namespace.
+func byNamespace(pods []string) map[string][]string {
+	all := make(map[string][]string)
+	for _, pod := range pods {
+		namespace, name := split(pod)
+		all[namespace] = append(all[namespace], "pod/"+name)
+	}
+	return all
 }
 
 // spec returns the pod's specification. It names the node, because the scheduler would not use the control plane.
@@ -48,22 +66,26 @@ func (p pod) spec() object {
 func startPods(t *testing.T, pods ...pod) (addresses []string) {
 	t.Helper()
 	var list []object
-	wait := []string{"wait", "--for=condition=Ready", "--timeout=3m"}
+	var names []string
 	for _, p := range pods {
+		namespace, name := split(p.name)
 		list = append(list, object{
 			"apiVersion": "v1", "kind": "Pod", "spec": p.spec(),
-			"metadata": object{"name": p.name, "annotations": p.annotations},
+			"metadata": object{"namespace": namespace, "name": name, "annotations": p.annotations},
 		})
-		wait = append(wait, "pod/"+p.name)
+		names = append(names, p.name)
 	}
 	manifest, err := json.Marshal(object{"apiVersion": "v1", "kind": "List", "items": list})
 	if err != nil {
 		t.Fatal(err)
 	}
 	apply(t, string(manifest))
-	kubectl(t, wait...)
-	for _, p := range pods {
-		addresses = append(addresses, kubectl(t, "get", "pod", p.name, "-o", "jsonpath={.status.podIP}"))
+	for namespace, pods := range byNamespace(names) {
+		kubectl(t, append([]string{"wait", "--namespace", namespace, "--for=condition=Ready", "--timeout", slow.String()}, pods...)...)
+	}
+	for _, name := range names {
+		namespace, name := split(name)
+		addresses = append(addresses, kubectl(t, "get", "pod", "--namespace", namespace, name, "-o", "jsonpath={.status.podIP}"))
 	}
 	return addresses
 }
@@ -71,13 +93,16 @@ func startPods(t *testing.T, pods ...pod) (addresses []string) {
 // deletePods deletes pods, and waits until they are gone.
 func deletePods(t *testing.T, names ...string) {
 	t.Helper()
-	kubectl(t, append([]string{"delete", "pod", "--ignore-not-found", "--timeout=3m"}, names...)...)
+	for namespace, pods := range byNamespace(names) {
+		kubectl(t, append([]string{"delete", "--namespace", namespace, "--ignore-not-found", "--timeout", slow.String()}, pods...)...)
+	}
 }
 
 // podLog returns the output of a pod so far.
 func podLog(t *testing.T, pod string) string {
 	t.Helper()
-	return kubectl(t, "logs", "pod/"+pod)
+	namespace, name := split(pod)
+	return kubectl(t, "logs", "--namespace", namespace, "pod/"+name)
 }
 
 // awaitLog waits until the output of a pod has a text.

@@ -4,6 +4,7 @@
 package kind_test
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 	"time"
@@ -28,6 +29,14 @@ const patience = 10 * time.Second
 // grace returns the annotations for a grace.
 func grace(g string) map[string]string { return map[string]string{"halfclose.cni/grace": g} }
 
+// patient returns the annotations for a leak that is neither destroyed nor probed while the test runs.
+func patient() map[string]string {
+	return map[string]string{"halfclose.cni/grace": "1h", "halfclose.cni/probe-after": "never"}
+}
+
+// unasked returns an annotation for a leak that only a grace ends: its peer is never asked.
+func unasked() map[string]string { return map[string]string{"halfclose.cni/probe-after": "never"} }
+
 func TestCluster(t *testing.T) {
 	startDocker(t)
 	startCluster(t)
@@ -37,16 +46,17 @@ func TestCluster(t *testing.T) {
 		test  func(*testing.T)
 	}{
 		{"pods start and end before anything is installed", s.nothingInstalled},
-		{"an upgrade from the release that was one program loses no registration and no switch", s.upgrade},
-		{"the chart chains the plugin on every node, and pods that start are registered", s.install},
+		{"an upgrade from the release before loses no registration, no age and no switch", s.upgrade},
+		{"the chart chains the plugin on every node, adopts running pods, and pods that start are registered", s.install},
 		{"at first a leak is observed, and nothing destroyed", s.observe},
 		{"one switch lets a leaking client be cleaned by its annotation's grace, and its well-behaved twin be left alone", s.destroy},
+		{"a change of the policy reaches running pods without a rollout, and a mistake in it changes nothing", s.policyFile},
 		{"programs that leak are cleaned, whatever they are written in", s.programs},
 		{"the peers of a connection pool are asked, and the connections of peers that closed for good end", s.peers},
 		{"pods on two nodes that half-close towards each other are cleaned by their own node", s.acrossNodes},
 		{"an operator sees from inside the reaper's pod whose the sockets are, and what the node allows", s.operator},
 		{"Prometheus can ask every node", s.metrics},
-		{"a rollout loses no pod, no socket's age, and no pod that starts during the rollout", s.rollout},
+		{"a rollout loses no pod, no socket's age, no history, and no pod that starts during the rollout", s.rollout},
 		{"the entry comes back when another installer rewrites the network", s.rewritten},
 		{"hundreds of pods start and end with the chain in place, and leave no record", s.hundreds},
 		{"a node that is rebooted keeps its switch and its entry, and its pods are registered again", s.reboot},
@@ -75,25 +85,39 @@ func (s *story) nothingInstalled(t *testing.T) {
 	s.without = churn(t, 40, nil)
 }
 
+// shop is a namespace with pods of its own.
+const shop = "shop"
+
 func (s *story) install(t *testing.T) {
+	kubectl(t, "create", "namespace", shop)
+	s.server = startPods(t,
+		pod{name: "server", node: controlPlane, args: []string{
+			"serve", ":7001", "close", "--", "serve", ":7002", "hold", "--", "serve", ":7003", "trickle", "--", "serve", ":7004", "echo",
+		}})[0]
+	// Pods that are older than halfclose.
+	startPods(t,
+		pod{name: "elder", node: controlPlane, annotations: grace(patience.String()), args: []string{
+			"connect", s.server + ":7001", "leak", "--", "connect", s.server + ":7003", "shut",
+		}})
 	deploy(t)
+	helm(t, "test", release, "--namespace", namespace, "--timeout", slow.String())
 	for _, node := range nodes() {
 		if n := chained(t, node); n != 1 {
 			t.Errorf("halfclose is %d times in the network of %s:\n%s", n, node, conflist(t, node))
 		}
 	}
-	s.server = startPods(t,
-		pod{name: "server", node: controlPlane, args: []string{
-			"serve", ":7001", "close", "--", "serve", ":7002", "hold", "--", "serve", ":7003", "trickle", "--", "serve", ":7004", "echo",
-		}})[0]
+	leak := []string{"connect", s.server + ":7001", "leak"}
 	startPods(t,
-		pod{name: "leaky", node: worker, annotations: grace(patience.String()), args: []string{"connect", s.server + ":7001", "leak"}},
+		pod{name: "leaky", node: worker, annotations: grace(patience.String()), args: leak},
 		pod{name: "twin", node: worker, annotations: grace(patience.String()), args: []string{
 			"connect", s.server + ":7001", "close", "--", "connect", s.server + ":7003", "shut", "--", "connect", s.server + ":7004", "talk",
-		}})
-	registered(t, controlPlane, "server")
-	registered(t, worker, "leaky")
-	registered(t, worker, "twin")
+		}},
+		// For policyFile.
+		pod{name: shop + "/cart", node: worker, annotations: unasked(), args: leak},
+		pod{name: shop + "/till", node: worker, annotations: unasked(), args: leak},
+		pod{name: namespace + "/system", node: worker, annotations: grace("2s"), args: leak})
+	registered(t, controlPlane, "server", "elder")
+	registered(t, worker, "leaky", "twin", shop+"/cart", shop+"/till", namespace+"/system")
 }
 
 func (s *story) observe(t *testing.T) {
@@ -107,6 +131,12 @@ func (s *story) observe(t *testing.T) {
 	if len(all) != 1 || all[0].State != inetdiag.CloseWait {
 		t.Errorf("leaky has %v, and not its one socket", all)
 	}
+	nstest.Eventually(t, slow, "the leak of a pod that is older than halfclose is due", func() bool {
+		return slices.Contains(historyOn(t, controlPlane, "elder"), api.WouldDestroy)
+	})
+	if all := sockets(t, controlPlane, "elder"); len(all) != 2 {
+		t.Errorf("the older pod has %v, and not its two sockets", all)
+	}
 }
 
 func (s *story) destroy(t *testing.T) {
@@ -115,7 +145,63 @@ func (s *story) destroy(t *testing.T) {
 	if got := history(t, "leaky"); !slices.Equal(got, []string{api.WouldDestroy, api.Destroyed}) { // the first by the reaper before
 		t.Errorf("the history has %v of leaky", got)
 	}
+	nstest.Eventually(t, slow, "the leak of the older pod is gone, and its connection that still receives is not", func() bool {
+		all := sockets(t, controlPlane, "elder")
+		return len(all) == 1 && all[0].State == inetdiag.FinWait2
+	})
+	if got := historyOn(t, controlPlane, "elder"); !slices.Equal(got, []string{api.WouldDestroy, api.Destroyed}) {
+		t.Errorf("the history has %v of the older pod", got)
+	}
 	s.twinIsAlone(t)
+}
+
+// policyFile changes the policy of a pod in the policy file, which is a ConfigMap. The DaemonSet's pods stay.
+func (s *story) policyFile(t *testing.T) {
+	reapers := []string{reaperPod(t, controlPlane), reaperPod(t, worker)}
+	deploy(t, "mode=destroy", "policy.pods[0].name=carts", "policy.pods[0].match.namespace="+shop, "policy.pods[0].match.pod=cart*",
+		"policy.pods[0].set.grace=2s")
+	nstest.Eventually(t, slow, "the leak of the pod whose grace was shortened is destroyed", func() bool {
+		return slices.Equal(history(t, shop+"/cart"), []string{api.Destroyed}) && len(sockets(t, worker, shop+"/cart")) == 0
+	})
+	// The excluded namespace's leak is past its grace for longer than that.
+	got := history(t, namespace+"/system")
+	if !slices.Contains(got, api.WouldDestroy) || slices.Contains(got, api.Destroyed) || len(sockets(t, worker, namespace+"/system")) != 1 {
+		t.Errorf("the history has %v of a pod in an excluded namespace", got)
+	}
+
+	// A mistake that Helm did not see.
+	wrong, err := json.Marshal(object{"data": object{"policy.yaml": "version: 1\npods: [{match: {namespace: " + shop + "}, set: {graze: 1s}}]\n"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubectl(t, "patch", "configmap", policyConfigMap, "--namespace", namespace, "--type", "merge", "--patch", string(wrong))
+	for _, node := range nodes() {
+		nstest.Eventually(t, slow, "the reaper on "+node+" reports the mistake", func() bool {
+			f := status(t, node).PolicyFile
+			return f.State == api.PolicyFileLastGood && len(f.Problems) == 1 && f.Problems[0].Line == 2
+		})
+	}
+	if a, _ := attachment(t, worker, shop+"/cart"); a.Policy.CloseWaitGrace != policy.Patience(2*time.Second) {
+		t.Errorf("with a mistake in the file the policy is %+v", a.Policy)
+	}
+
+	deploy(t, "mode=destroy")
+	for _, node := range nodes() {
+		nstest.Eventually(t, slow, "the corrected file is in force on "+node, func() bool {
+			f := status(t, node).PolicyFile
+			return f.State == api.PolicyFileInForce && len(f.Problems) == 0
+		})
+	}
+	if a, _ := attachment(t, worker, shop+"/cart"); a.Policy.CloseWaitGrace != policy.Patience(time.Hour) {
+		t.Errorf("after the entry was removed the policy is %+v", a.Policy)
+	}
+	if all := sockets(t, worker, shop+"/till"); len(all) != 1 || len(history(t, shop+"/till")) != 0 {
+		t.Errorf("a pod that no entry names has %+v", all)
+	}
+	if now := []string{reaperPod(t, controlPlane), reaperPod(t, worker)}; !slices.Equal(now, reapers) {
+		t.Errorf("a change of the policy replaced the DaemonSet's pods: %v were %v", now, reapers)
+	}
+	deletePods(t, shop+"/cart", shop+"/till", namespace+"/system")
 }
 
 // twinIsAlone checks that the twin is untouched: it has been half-closed for longer than its grace, and is still in

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -26,49 +28,46 @@ const (
 	hostLink   = hostPlugin + "-reaper"
 )
 
-// single returns the path of a file of the single-program release. If it could not be built, the test is skipped.
-func single(t *testing.T, name string) string {
+// previous returns the path of a file of the release before. If it could not be built, the test is skipped.
+func previous(t *testing.T, name string) string {
 	t.Helper()
-	path := need(t, "single/"+name)
+	path := need(t, "previous/"+name)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		nstest.Skip(t, "the release to upgrade from is built from the repository's history, which this clone lacks: run git fetch --unshallow")
 	}
 	return path
 }
 
+// previousVersion is the version of the release before, and the tag of its image.
+const previousVersion = "previous"
+
 func (s *story) upgrade(t *testing.T) {
-	kind(t, "load", "image-archive", single(t, "image.tar"), "--name", name)
-	deployChart(t, single(t, "chart"), "image.tag=single", "mode=destroy")
+	kind(t, "load", "image-archive", previous(t, "image.tar"), "--name", name)
+	deployChart(t, previous(t, "chart"), "image.tag="+previousVersion, "mode=destroy", "policy.grace=45m")
 	halfclose(t, worker, "mode", "observe")
-	s.startAging(t)
-	ages := make(map[string]time.Duration)
-	for pod, node := range aging() {
-		nstest.Eventually(t, slow, pod+"'s socket has some age", func() bool {
-			age, ok := ageOf(t, node, pod)
-			ages[pod] = age
-			return ok && age >= 5*time.Second
-		})
-	}
+	s.startOld(t)
 	nstest.Eventually(t, slow, "the switch has spared a leak past its grace", func() bool {
-		return slices.Contains(outcomesOf(t, "journal", "spared"), api.WouldDestroy) // its name in that release
+		return slices.Equal(history(t, "old-there"), []string{api.WouldDestroy})
 	})
-	before := make(map[string][]api.AttachmentView)
-	for _, node := range nodes() {
-		before[node] = status(t, node).Attachments
-		if got, want := hostFile(t, node), digest(t, single(t, "bin/halfclose")); got != want {
+	before, old := make(map[string][]api.AttachmentView), make(map[string]ages)
+	for pod, node := range map[string]string{"old-here": controlPlane, "old-there": worker} {
+		before[node], old[pod] = status(t, node).Attachments, agesOf(t, node, pod)
+		if got, want := hostFile(t, node), digest(t, previous(t, "bin/cni/halfclose")); got != want {
 			t.Fatalf("the old plugin is not the one on %s", node)
 		}
 	}
+	s.refusesOldValues(t)
 
-	from := time.Now()
-	deploy(t, "mode=destroy")
+	deploy(t, "mode=destroy", "policy.defaults.grace=30m")
 
-	for _, node := range nodes() {
+	for pod, node := range map[string]string{"old-here": controlPlane, "old-there": worker} {
 		s.isNew(t, node)
 		sameAttachments(t, node, before[node], status(t, node).Attachments)
+		old[pod].goOn(t, node, pod)
 	}
-	for pod, node := range aging() {
-		s.beginsAgain(t, node, pod, ages[pod], from)
+	// The policy file is above the policy that the old plugin recorded.
+	if a, _ := attachment(t, controlPlane, "old-server"); a.Policy.CloseWaitGrace != policy.Patience(30*time.Minute) {
+		t.Errorf("after the upgrade a running pod has the policy %+v", a.Policy)
 	}
 	m := status(t, worker).Mode
 	if m.Effective != policy.Observe || m.Switch == nil || m.Switch.Mode != policy.Observe {
@@ -78,75 +77,51 @@ func (s *story) upgrade(t *testing.T) {
 		t.Errorf("the node without a switch is in mode %s", m.Effective)
 	}
 	s.newPods(t)
-	if a, _ := attachment(t, worker, "spared"); a.Destroyed != 0 || len(sockets(t, worker, "spared")) != 1 {
-		t.Errorf("%d sockets were destroyed on a node that observes", a.Destroyed)
+	if got := history(t, "old-there"); !slices.Contains(got, api.WouldDestroy) || slices.Contains(got, api.Destroyed) {
+		t.Errorf("the history on a node that observes has %v after the upgrade", got)
 	}
 	halfclose(t, worker, "mode", "destroy")
-	nstest.Eventually(t, slow, "the spared leak is cleaned once the switch allows it", func() bool {
-		return len(sockets(t, worker, "spared")) == 0
+	nstest.Eventually(t, slow, "the spared leak is cleaned once the switch allows it, and the connection beside it is kept", func() bool {
+		all := sockets(t, worker, "old-there")
+		return len(all) == 1 && all[0].State == inetdiag.FinWait2
 	})
-	s.endAging(t)
+	s.endOld(t)
 	s.removeWithoutHook(t)
 }
 
-// beginsAgain checks that after the upgrade a socket has its whole patience, and the age that the kernel proves: the new
-// reaper does not read the ages of the old one.
-func (s *story) beginsAgain(t *testing.T, node, pod string, before time.Duration, upgraded time.Time) {
+// refusesOldValues checks that an upgrade with a value that has moved fails with its name, and changes nothing.
+func (s *story) refusesOldValues(t *testing.T) {
 	t.Helper()
-	all := sockets(t, node, pod)
-	since := time.Since(upgraded)
-	if len(all) != 1 || all[0].Age == nil || all[0].Idle == nil {
-		t.Errorf("%s has %+v after the upgrade, and not its one socket", pod, all)
-		return
+	_, err := output(exec.Command(need(t, "helm"), "upgrade", release, need(t, "chart"), "--namespace", namespace, "--reset-then-reuse-values"))
+	if err == nil || !strings.Contains(err.Error(), "grace") {
+		t.Errorf("an upgrade with the value policy.grace: %v", err)
 	}
-	age, idle := time.Duration(*all[0].Age), time.Duration(*all[0].Idle)
-	if idle > since {
-		t.Errorf("the socket of %s is idle for %v, and the upgrade began %v ago", pod, idle, since)
-	}
-	provable := !strings.HasPrefix(pod, receiver)
-	if provable && age < before || !provable && age > since {
-		t.Errorf("the socket of %s was %v old before the upgrade, which began %v ago, and is %v old after it", pod, before, since, age)
+	if v := status(t, worker).Version.Version; v != previousVersion {
+		t.Errorf("after an upgrade that was refused, the reaper is %s", v)
 	}
 }
 
-// receiver is the prefix of the names of aging pods whose sockets still receive.
-const receiver = "old-receiver"
-
-// aging returns pods with one half-closed socket that exists during the upgrade, and their nodes. The kernel proves when a
-// leaking socket became half-closed, but not when a socket did that still receives: only the reaper's files have that.
-func aging() map[string]string {
-	return map[string]string{"old-leak": controlPlane, "old-receiver": controlPlane, "old-leak-there": worker, "old-receiver-there": worker}
-}
-
-// startAging starts the pods that exist during the upgrade, and waits until they are registered.
-func (s *story) startAging(t *testing.T) {
+// startOld starts the pods that exist during the upgrade, and waits until they are registered. Two of them have a leak, whose
+// age the kernel proves, and a connection that still receives, whose age only the reaper's files have.
+func (s *story) startOld(t *testing.T) {
 	t.Helper()
-	server := startPods(t, pod{name: "old-server", node: controlPlane, args: []string{
+	s.server = startPods(t, pod{name: "old-server", node: controlPlane, args: []string{
 		"serve", ":7001", "close", "--", "serve", ":7003", "trickle",
 	}})[0]
-	s.server = server
-	pods := []pod{{name: "spared", node: worker, annotations: grace("2s"), args: []string{"connect", server + ":7001", "leak"}}}
-	for name, node := range aging() {
-		args := []string{"connect", server + ":7001", "leak"}
-		if strings.HasPrefix(name, receiver) {
-			args = []string{"connect", server + ":7003", "shut"}
-		}
-		pods = append(pods, pod{name: name, node: node, annotations: grace("1h"), args: args})
-	}
-	startPods(t, pods...)
-	registered(t, controlPlane, "old-server")
-	for _, p := range pods {
-		registered(t, p.node, p.name)
-	}
+	both := []string{"connect", s.server + ":7001", "leak", "--", "connect", s.server + ":7003", "shut"}
+	startPods(t,
+		pod{name: "old-here", node: controlPlane, annotations: patient(), args: both},
+		pod{name: "old-there", node: worker, args: both, annotations: map[string]string{
+			"halfclose.cni/close-wait-grace": "2s", "halfclose.cni/fin-wait2-grace": "1h", "halfclose.cni/probe-after": "never",
+		}})
+	registered(t, controlPlane, "old-server", "old-here")
+	registered(t, worker, "old-there")
 }
 
-// endAging deletes the pods of startAging and newPods, and checks that the new plugin removes the records of the old one.
-func (s *story) endAging(t *testing.T) {
+// endOld deletes the pods of startOld and newPods, and checks that the new plugin removes the records of the old one.
+func (s *story) endOld(t *testing.T) {
 	t.Helper()
-	names := []string{"old-server", "spared", "new-here", "new-there"}
-	for name := range aging() {
-		names = append(names, name)
-	}
+	names := []string{"old-server", "old-here", "old-there", "new-here", "new-there"}
 	deletePods(t, names...)
 	for _, node := range nodes() {
 		nstest.Eventually(t, slow, "no pod of the test is registered on "+node, func() bool {
@@ -169,7 +144,7 @@ func (s *story) isNew(t *testing.T, node string) {
 	if n := chained(t, node); n != 1 {
 		t.Errorf("halfclose is %d times in the network of %s:\n%s", n, node, conflist(t, node))
 	}
-	if v := status(t, node).Version.Version; v == "single" {
+	if v := status(t, node).Version.Version; v == previousVersion {
 		t.Errorf("the reaper on %s is the old one", node)
 	}
 }
@@ -222,13 +197,16 @@ func (s *story) removeWithoutHook(t *testing.T) {
 		}
 	}
 	works(t) // with a plugin whose reaper is gone
+	debuggers := make(map[string]string)
 	for _, node := range nodes() {
 		out := kubectl(t, "debug", "node/"+node, "--profile", "general", "--image", image, "--",
 			"halfclose", "uninstall", "--host-root", "/host", "--remove-binary", "--force") // containerd runs no DEL from its cache
-		debugger := "pod/" + strings.Fields(out)[3] // Creating debugging pod NAME
+		debuggers[node] = "pod/" + strings.Fields(out)[3] // Creating debugging pod NAME
+	}
+	for node, debugger := range debuggers {
 		kubectl(t, "wait", "--for", "jsonpath={.status.phase}=Succeeded", "--timeout", slow.String(), debugger)
 		t.Log(kubectl(t, "logs", debugger))
-		kubectl(t, "delete", debugger)
+		kubectl(t, "delete", "--wait=false", debugger)
 		if out := onNode(t, node, "ls /opt/cni/bin"); strings.Contains(out, "halfclose") {
 			t.Errorf("uninstall leaves the plugin on %s:\n%s", node, out)
 		}

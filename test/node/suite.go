@@ -21,8 +21,8 @@ type Suite struct {
 	// BinVar, unless empty, names the environment variable with the directory of the programs under test: the command, and
 	// in cni the plugins.
 	BinVar string
-	// Single is set if tests upgrade from the last single-program release, see [NeedSingle].
-	Single bool
+	// Previous is set if tests upgrade from the release before, see [NeedPrevious].
+	Previous bool
 	// Parallel, unless 0, is the number of tests that run in parallel unless -parallel is set.
 	Parallel int
 	// Before and After run on the host, in addition to Program's. Either may be nil.
@@ -61,8 +61,8 @@ func (s Suite) Run(run func() int) int {
 			if s.BinVar != "" {
 				bin, err = s.build()
 			}
-			if err == nil && s.Single {
-				err = findSingle(s.Top)
+			if err == nil && s.Previous {
+				err = findPrevious(s.Top)
 			}
 			if err == nil && s.Before != nil {
 				err = s.Before()
@@ -101,8 +101,8 @@ func (s Suite) Run(run func() int) int {
 // keep lists the directories that the node keeps. Its first process has them in the environment.
 func (s Suite) keep() []string {
 	dirs := []string{s.Top}
-	if single := os.Getenv(singleVar); s.Single && single != "" {
-		dirs = append(dirs, single)
+	if previous := os.Getenv(previousVar); s.Previous && previous != "" {
+		dirs = append(dirs, previous)
 	}
 	return dirs
 }

@@ -165,12 +165,10 @@ func installBinaries(root string) error {
 		to, plugin = unpacked+"/bin/halfclose", unpacked+"/bin/cni/halfclose"
 	}
 	var err error
-	if dir := os.Getenv("SINGLE"); dir != "" {
-		installed := pluginDir + "/halfclose"
+	if dir := os.Getenv("PREVIOUS"); dir != "" {
 		err = errors.Join(
-			copyProgram(dir+"/bin/halfclose", root+installed),
-			copyProgram(dir+"/bin/halfclose", root+single+"/bin/halfclose"),
-			os.Symlink(installed, root+command),
+			copyProgram(dir+"/bin/halfclose", root+previous+"/bin/halfclose"),
+			copyProgram(dir+"/bin/cni/halfclose", root+previous+"/bin/cni/halfclose"),
 		)
 	}
 	return errors.Join(copyProgram(bin+"/halfclose", root+to), copyProgram(bin+"/cni/halfclose", root+plugin), err)

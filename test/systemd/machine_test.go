@@ -30,8 +30,8 @@ type machine struct {
 	root string // the path of its root directory
 	pid  int    // of systemd, on the node
 	bare bool   // the programs under test are in unpacked, not installed
-	// single, unless empty, is the directory of the last single-program release, which is installed on a bare machine.
-	single string
+	// previous, unless empty, is the directory of the release before, which a bare machine has beside the build under test.
+	previous string
 }
 
 // newMachine returns a machine with halfclose installed as README.md says. boot starts it, and it is gone when the test
@@ -51,13 +51,14 @@ func newBareMachine(t *testing.T) *machine {
 	return m
 }
 
-// newSingleMachine returns a machine with the last single-program release, installed as its README.md said.
-func newSingleMachine(t *testing.T) *machine {
+// newPreviousMachine returns a machine with two builds, neither of which is installed: the one under test, and the release
+// before, whose unit it has.
+func newPreviousMachine(t *testing.T) *machine {
 	t.Helper()
 	node.Need(t)
 	systemdBinary(t)
-	m := &machine{t: t, root: t.TempDir(), bare: true, single: node.NeedSingle(t)}
-	return m.furnish(filepath.Join(m.single, "systemd/halfclose.service"))
+	m := &machine{t: t, root: t.TempDir(), bare: true, previous: node.NeedPrevious(t)}
+	return m.furnish(filepath.Join(m.previous, "systemd/halfclose.service"))
 }
 
 // furnish writes the machine's configuration with this unit file.
@@ -136,7 +137,7 @@ func (m *machine) boot() {
 		Path: "/proc/self/exe", Args: []string{os.Args[0]}, Stdout: &output, Stderr: &output,
 		Env: []string{
 			roleVar + "=machine", "ROOT=" + m.root, "SELF=" + self, "SYSTEMD=" + systemdBinary(m.t),
-			"BIN=" + os.Getenv(binVar), "BARE=" + strconv.FormatBool(m.bare), "SINGLE=" + m.single,
+			"BIN=" + os.Getenv(binVar), "BARE=" + strconv.FormatBool(m.bare), "PREVIOUS=" + m.previous,
 		},
 		SysProcAttr: &syscall.SysProcAttr{
 			Cloneflags:  unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,

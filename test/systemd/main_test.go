@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(node.Suite{
-		Name: "systemd", Top: top, BinVar: binVar, Single: true, Parallel: 12, Before: makeCgroups, After: removeCgroups,
+		Name: "systemd", Top: top, BinVar: binVar, Previous: true, Parallel: 12, Before: makeCgroups, After: removeCgroups,
 	}.Run(m.Run))
 }
 

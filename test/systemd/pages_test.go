@@ -6,9 +6,11 @@ package systemd_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/halfclose/halfclose/internal/testpage"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -17,28 +19,15 @@ import (
 // calls of make.
 func (m *machine) follow(page, after, dir string) {
 	m.t.Helper()
-	b, err := os.ReadFile(filepath.Join(top, page))
+	commands, err := testpage.Commands(filepath.Join(top, page), after)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	_, text, ok := strings.Cut(string(b), "\n"+after)
-	if !ok {
-		m.t.Fatalf("%s does not have %q", page, after)
-	}
-	var commands []string
-	for line := range strings.Lines(text) {
-		command, indented := strings.CutPrefix(line, "    ")
-		if !indented && len(commands) > 0 {
-			break
-		}
-		if indented && !strings.HasPrefix(command, "make ") {
-			commands = append(commands, command)
-		}
-	}
+	commands = slices.DeleteFunc(commands, func(command string) bool { return strings.HasPrefix(command, "make ") })
 	if len(commands) < 3 {
 		m.t.Fatalf("%s has only the commands %q after %q", page, commands, after)
 	}
-	m.run("sh", "-ec", "cd "+dir+"\n"+strings.Join(commands, ""))
+	m.run("sh", "-ec", "cd "+dir+"\n"+strings.Join(commands, "\n"))
 }
 
 func TestTheQuickStartOfREADMERunsAsPrinted(t *testing.T) {

@@ -4,10 +4,8 @@
 package systemd_test
 
 import (
-	"encoding/json"
 	"errors"
 	"io/fs"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -19,18 +17,18 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// singleVersion is the version of the last single-program release.
-const singleVersion = "single"
+// previousVersion is the version of the release before.
+const previousVersion = "previous"
 
-// upgrade replaces the single program by two, and goBack does the reverse, as docs/install.md says.
-func (m *machine) upgrade() { m.follow("docs/install.md", "### From one program\n", unpacked) }
-func (m *machine) goBack()  { m.follow("docs/install.md", "### Back\n", single) }
+// upgrade replaces the release before by the build under test, and goBack does the reverse, as docs/install.md says.
+func (m *machine) upgrade() { m.follow("docs/install.md", "## Upgrade\n", unpacked) }
+func (m *machine) goBack()  { m.follow("docs/install.md", "## Upgrade\n", previous) }
 
 // aging is the configuration of attachments whose CLOSE_WAIT sockets have a grace of four seconds.
 const aging = `, "reaper": "external", "closeWaitGrace": "4s", "finWait2Grace": "1h"`
 
 // reads waits until the reaper, of either version, has these attachments, and checks that their policies apply.
-func (m *machine) reads(when string, single bool, want ...string) {
+func (m *machine) reads(when string, previous bool, want ...string) {
 	m.t.Helper()
 	var got []string
 	nstest.Eventually(m.t, testnode.Patience, when+": the reaper has all attachments", func() bool {
@@ -49,7 +47,7 @@ func (m *machine) reads(when string, single bool, want ...string) {
 		return slices.Equal(got, want)
 	})
 	s := m.status()
-	if (s.Version.Version == singleVersion) != single || s.Holder.StartedBy != api.BySystemd {
+	if (s.Version.Version == previousVersion) != previous || s.Holder.StartedBy != api.BySystemd {
 		m.t.Errorf("%s: the reaper is %v, of version %v", when, s.Holder, s.Version)
 	}
 	if s.Mode.Effective != policy.Observe || s.Mode.Switch == nil || s.Mode.Switch.Mode != policy.Observe {
@@ -75,42 +73,42 @@ func (m *machine) kept(when string, p *process) {
 	}
 }
 
-// singleAge returns the age of a socket that the old command prints, 0 if the old reaper does not know the socket. Commands
-// of the new version cannot list the sockets of the old reaper.
-func (m *machine) singleAge(c testnode.Conn) time.Duration {
+// keepsAges checks that another reaper knows the ages of the sockets, including the age that the kernel does not prove.
+func (m *machine) keepsAges(when string, p *process, leak, busy time.Duration) {
 	m.t.Helper()
-	out, code := m.try("halfclose", "sockets", "--output", "json")
-	var list struct {
-		Sockets []struct {
-			Local, Peer string
-			AgeSeconds  float64
-		}
+	if now := m.knownAge(p.Leak); now < leak {
+		m.t.Errorf("%s: the leak was %v old, and is %v old", when, leak, now)
 	}
-	if code != 0 || json.Unmarshal([]byte(out), &list) != nil {
-		return 0
+	if now := m.knownAge(p.Busy); now < busy {
+		m.t.Errorf("%s: the half-closed connection that is in use was %v old, and is %v old", when, busy, now)
 	}
-	for _, s := range list.Sockets {
-		if at, err := testnode.ParseConn(s.Local, s.Peer); err == nil && at == c {
-			return time.Duration(s.AgeSeconds * float64(time.Second))
-		}
-	}
-	return 0
 }
 
-func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.T) {
+// agePastGrace waits until both half-closed sockets are older than the grace of the leak, and returns their ages.
+func (m *machine) agePastGrace(p *process) (leak, busy time.Duration) {
+	m.t.Helper()
+	nstest.Eventually(m.t, testnode.Patience, "the leak is past its grace", func() bool {
+		leak, busy = m.age(p.Leak), m.age(p.Busy)
+		return min(leak, busy) > 5*time.Second
+	})
+	return leak, busy
+}
+
+func TestAnUpgradeKeepsRegistrationsAgesAndTheSwitch(t *testing.T) {
 	t.Parallel()
-	m := newSingleMachine(t)
+	m := newPreviousMachine(t)
 	m.boot()
+	m.goBack() // to the release before, which is the first here
 	m.run("halfclose", "mode", "observe")
-	m.run("systemctl", "enable", "--now", "halfclose")
 	p := m.start(aging)
 	m.add("removed", aging)
 	m.reads("before", true, "removed", "web")
-	nstest.Eventually(t, testnode.Patience, "the leak is past its grace", func() bool { return m.singleAge(p.Leak) > 5*time.Second })
+	leak, busy := m.agePastGrace(p)
 
 	m.upgrade()
 	m.reads("after the upgrade", false, "removed", "web")
 	m.kept("after the upgrade", p)
+	m.keepsAges("after the upgrade", p, leak, busy)
 	m.add("zlater", aging)
 	m.reads("with another container", false, "removed", "web", "zlater")
 
@@ -131,40 +129,26 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 	nstest.Eventually(t, testnode.Patience, "the reaper has forgotten the attachment", func() bool { return len(m.status().Attachments) == 2 })
 }
 
-func TestGoingBackToTheSingleProgramKeepsTheSwitchAndDestroysNothing(t *testing.T) {
+func TestGoingBackKeepsRegistrationsAgesAndTheSwitch(t *testing.T) {
 	t.Parallel()
-	m := newSingleMachine(t)
+	m := newPreviousMachine(t)
 	m.boot()
 	m.upgrade()
 	m.run("halfclose", "mode", "observe")
 	p := m.start(aging)
 	m.reads("before", false, "web")
-	nstest.Eventually(t, testnode.Patience, "the leak is past its grace", func() bool { return m.age(p.Leak) > 5*time.Second })
+	leak, busy := m.agePastGrace(p)
 
 	m.goBack()
-	m.reads("with the old program again", true)
-	nstest.Eventually(t, testnode.Patience, "the record that it cannot read is reported", func() bool { return len(m.status().Problems) == 1 })
+	m.reads("with the old release again", true, "web")
+	m.kept("with the old release again", p)
+	m.keepsAges("with the old release again", p, leak, busy)
 	m.run("halfclose", "mode", "destroy")
-	if leak, live := p.write(); leak != "ok" || live != "ok" {
+	m.destroyed(p.Leak)
+	if leak, live := p.write(); leak != "ECONNABORTED" || live != "ok" {
 		t.Errorf("a write to the leak returns %s, and to the open connection %s", leak, live)
 	}
-}
-
-// TestTheOldLinkWouldRunThePlugin shows why docs/install.md installs the command first: the documentation of the single
-// program made the command a link to the plugin.
-func TestTheOldLinkWouldRunThePlugin(t *testing.T) {
-	t.Parallel()
-	m := newSingleMachine(t)
-	m.boot()
-	m.run("systemctl", "enable", "--now", "halfclose")
-	m.run(unpacked+"/bin/halfclose", "install")
-	if target, err := os.Readlink(m.at(command)); err != nil || target != pluginDir+"/halfclose" {
-		t.Fatalf("the command is a link to %s: %v", target, err)
+	if !m.halfClosed(p.Busy) {
+		t.Error("the half-closed connection that is in use was destroyed")
 	}
-	if out, code := m.try("systemctl", "restart", "halfclose"); code == 0 {
-		t.Errorf("the service starts: %s", out)
-	}
-	m.logged("CNI plugin halfclose ", "-p", "err")
-	m.run("install", "-m", "755", unpacked+"/bin/halfclose", command)
-	m.active(0) // systemd retries
 }

@@ -26,7 +26,7 @@ const (
 	pluginSource = "/usr/local/lib/halfclose/cni/halfclose" // install's source
 	pluginDir    = "/opt/cni/bin"                           // the runtime's plugins
 	unpacked     = "/opt/halfclose"                         // a build in bin, not installed
-	single       = "/opt/single"                            // the last single-program release, in bin
+	previous     = "/opt/previous"                          // the release before in bin, not installed
 )
 
 // at returns the path of a file of the machine on the node.
