@@ -96,9 +96,9 @@ func (s *story) rewritten(t *testing.T) {
 	deletePods(t, "afterwards")
 }
 
-func (s *story) hundreds(t *testing.T) {
+func (s *story) hundred(t *testing.T) {
 	kept := len(status(t, worker).Attachments)
-	s.with = churn(t, 200, func() {
+	s.with = churn(t, 100, func() {
 		nstest.Eventually(t, slow, "the batch is registered", func() bool { return len(status(t, worker).Attachments) == kept+batch })
 	})
 	nstest.Eventually(t, slow, "no record is left", func() bool { return len(status(t, worker).Attachments) == kept })
@@ -146,7 +146,7 @@ func (s *story) uninstall(t *testing.T) {
 	s.tookBack(t)
 	// Pods that were created with halfclose are deleted without it.
 	deletePods(t, "server", "elder", "leaky", "twin", "aging")
-	s.without = s.without.plus(churn(t, 40, nil))
+	s.without = s.without.plus(churn(t, 20, nil))
 }
 
 // tookBack checks that the networks of the nodes are as they were before the installation.

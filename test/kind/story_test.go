@@ -58,7 +58,7 @@ func TestCluster(t *testing.T) {
 		{"Prometheus can ask every node", s.metrics},
 		{"a rollout loses no pod, no socket's age, no history, and no pod that starts during the rollout", s.rollout},
 		{"the entry comes back when another installer rewrites the network", s.rewritten},
-		{"hundreds of pods start and end with the chain in place, and leave no record", s.hundreds},
+		{"a hundred pods start and end with the chain in place, and leave no record", s.hundred},
 		{"a node that is rebooted keeps its switch and its entry, and its pods are registered again", s.reboot},
 		{"helm uninstall leaves nodes that start and end pods", s.uninstall},
 		{"the plain manifest does all that, and its counterpart takes it back", s.manifest},
@@ -82,7 +82,7 @@ func (s *story) nothingInstalled(t *testing.T) {
 	for _, node := range nodes() {
 		s.before[node] = conflist(t, node)
 	}
-	s.without = churn(t, 40, nil)
+	s.without = churn(t, 20, nil)
 }
 
 // shop is a namespace with pods of its own.
