@@ -26,6 +26,20 @@ const (
 // containerd's image store, and a docker-save archive with the first platform, for older versions of Docker. The second
 // needs only one small additional file: the blobs are the same.
 func write(path, ref string, b built) error {
+	return writeLayout(path, func(l layout.Path) error {
+		if err := l.AppendIndex(b.index, layout.WithAnnotations(map[string]string{containerdName: ref, ociName: ref})); err != nil {
+			return err
+		}
+		manifest, err := dockerManifest(ref, b)
+		if err != nil {
+			return err
+		}
+		return l.WriteFile("manifest.json", manifest, 0o644)
+	})
+}
+
+// writeLayout writes an archive of an OCI image layout that fill fills.
+func writeLayout(path string, fill func(layout.Path) error) error {
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".image-")
 	if err != nil {
 		return err
@@ -36,14 +50,7 @@ func write(path, ref string, b built) error {
 	if err != nil {
 		return err
 	}
-	if err := l.AppendIndex(b.index, layout.WithAnnotations(map[string]string{containerdName: ref, ociName: ref})); err != nil {
-		return err
-	}
-	manifest, err := dockerManifest(ref, b)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(root, "manifest.json"), manifest, 0o644); err != nil {
+	if err := fill(l); err != nil {
 		return err
 	}
 	// Written beside its final path and renamed: an interrupted run leaves no archive there.

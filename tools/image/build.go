@@ -8,6 +8,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -22,6 +24,7 @@ import (
 type about struct {
 	ref, version, commit string
 	created              time.Time // of the source: an image has no time of its own
+	licences             string    // the directory of the licences and notices
 }
 
 // built is an image for several platforms.
@@ -39,12 +42,14 @@ func (noArtifact) ArtifactType() (string, error) { return "", nil }
 
 // Paths in the image. The command is in the PATH of kubectl exec, and the plugin where halfclose install looks for it.
 const (
-	binDir    = "/usr/local/bin"
-	commandIn = binDir + "/halfclose"
-	pluginIn  = "/usr/local/lib/halfclose/cni/halfclose"
+	binDir     = "/usr/local/bin"
+	commandIn  = binDir + "/halfclose"
+	pluginIn   = "/usr/local/lib/halfclose/cni/halfclose"
+	licencesIn = "/usr/share/doc/halfclose"
 )
 
-// build builds the image of these commands and plugins, one of each for each platform. The image holds nothing else.
+// build builds the image of these commands and plugins, one of each for each platform. The image holds nothing else than
+// them, their licences and notices.
 func build(a about, commands, plugins []string) (built, error) {
 	b := built{index: mutate.IndexMediaType(empty.Index, types.OCIImageIndex)}
 	pairs, err := pair(commands, plugins)
@@ -96,7 +101,8 @@ func pair(commands, plugins []string) ([]programs, error) {
 	return pairs, nil
 }
 
-// image builds the image of one platform from scratch, with each program in its own layer, as a Dockerfile's COPY does.
+// image builds the image of one platform from scratch: a layer of licences, which all versions with the same modules share, and
+// one for each program, as a Dockerfile's COPY does.
 func (a about) image(p programs) (v1.Image, error) {
 	created := v1.Time{Time: a.created.UTC()}
 	image, err := mutate.ConfigFile(mutate.MediaType(mutate.ConfigMediaType(empty.Image, types.OCIConfigJSON), types.OCIManifestSchema1), &v1.ConfigFile{
@@ -113,11 +119,19 @@ func (a about) image(p programs) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	licences, err := readLicences(a.licences)
+	if err != nil {
+		return nil, err
+	}
 	for _, copied := range []struct {
 		name, to string
-		program  []byte
-	}{{"halfclose", commandIn, p.command.program}, {"halfclose-cni", pluginIn, p.plugin.program}} {
-		content, err := layer(copied.to, copied.program)
+		files    []member
+	}{
+		{"share/licenses", licencesIn, licences},
+		{"halfclose", commandIn, []member{{commandIn, 0o755, p.command.program}}},
+		{"halfclose-cni", pluginIn, []member{{pluginIn, 0o755, p.plugin.program}}},
+	} {
+		content, err := layer(copied.files)
 		if err != nil {
 			return nil, err
 		}
@@ -138,24 +152,57 @@ func (a about) image(p programs) (v1.Image, error) {
 	return mutate.Annotations(image, a.labels()).(v1.Image), nil
 }
 
-// layer is an archive of one program, with the directories on the way to it.
-func layer(path string, program []byte) ([]byte, error) {
+// member is a file of a layer.
+type member struct {
+	path    string
+	mode    int64
+	content []byte
+}
+
+// readLicences returns the files of the directory of licences and notices.
+func readLicences(dir string) ([]member, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the licences: %w", err)
+	}
+	var files []member
+	for _, e := range entries {
+		content, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("read the licences: %w", err)
+		}
+		files = append(files, member{licencesIn + "/" + e.Name(), 0o644, content})
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("%s has no licences", dir)
+	}
+	return files, nil
+}
+
+// layer is an archive of files, with the directories on the way to them.
+func layer(files []member) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	name := strings.TrimPrefix(path, "/")
-	for i, c := range name {
-		if c != '/' {
-			continue
+	made := make(map[string]bool)
+	for _, f := range files {
+		name := strings.TrimPrefix(f.path, "/")
+		for i, c := range name {
+			if c != '/' || made[name[:i]] {
+				continue
+			}
+			made[name[:i]] = true
+			if err := w.WriteHeader(entry(name[:i+1], 0)); err != nil {
+				return nil, err
+			}
 		}
-		if err := w.WriteHeader(entry(name[:i+1], 0)); err != nil {
+		h := entry(name, len(f.content))
+		h.Mode = f.mode
+		if err := w.WriteHeader(h); err != nil {
 			return nil, err
 		}
-	}
-	if err := w.WriteHeader(entry(name, len(program))); err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(program); err != nil {
-		return nil, err
+		if _, err := w.Write(f.content); err != nil {
+			return nil, err
+		}
 	}
 	err := w.Close()
 	return b.Bytes(), err
@@ -171,6 +218,9 @@ func entry(name string, size int) *tar.Header {
 	return h
 }
 
+// ownLicence is the SPDX expression of our own files: the BPF programs have a choice. Those of linked modules are in the notices.
+const ownLicence = "Apache-2.0 AND (GPL-2.0-only OR BSD-2-Clause)"
+
 // labels describe the image, with the keys of the OCI image specification's annotations.
 func (a about) labels() map[string]string {
 	const home = "https://github.com/halfclose/halfclose"
@@ -180,7 +230,7 @@ func (a about) labels() map[string]string {
 		"url":           home,
 		"source":        home,
 		"documentation": home + "/tree/main/docs",
-		"licenses":      "Apache-2.0",
+		"licenses":      ownLicence,
 		"created":       a.created.UTC().Format(time.RFC3339),
 	}
 	if a.version != "" {

@@ -65,7 +65,7 @@ func programsFor(t *testing.T, machine elf.Machine, content string) [2]string {
 func archiveOf(t *testing.T, pairs ...[2]string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "image.tar")
-	args := []string{"-ref", ref, "-version", "v9", "-commit", "abc", "-created", created, "-o", out}
+	args := []string{"-ref", ref, "-version", "v9", "-commit", "abc", "-created", created, "-licenses", notices(t), "-o", out}
 	for _, pair := range pairs {
 		args = append(args, "-command", pair[0], "-plugin", pair[1])
 	}
@@ -73,6 +73,15 @@ func archiveOf(t *testing.T, pairs ...[2]string) string {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// notices writes a directory of licences.
+func notices(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "LICENSE"), []byte("licence"), 0o600)
+	put(t, filepath.Join(dir, "THIRD_PARTY_NOTICES"), []byte("notices"), 0o600)
+	return dir
 }
 
 // shipped returns the path of an archive that make image has built.
@@ -111,7 +120,7 @@ func read(t *testing.T, path string) []byte {
 	return b
 }
 
-func TestTheImageHasOnlyTheCommandAndThePluginForEachPlatform(t *testing.T) {
+func TestTheImageHasOnlyTheProgramsAndTheirLicencesForEachPlatform(t *testing.T) {
 	amd, arm := programsFor(t, elf.EM_X86_64, "one"), programsFor(t, elf.EM_AARCH64, "other")
 	name, i := index(t, archiveOf(t, amd, arm))
 	if name != ref {
@@ -126,6 +135,7 @@ func TestTheImageHasOnlyTheCommandAndThePluginForEachPlatform(t *testing.T) {
 		want := []string{
 			"usr/", "usr/local/", "usr/local/bin/", "usr/local/bin/halfclose",
 			"usr/local/lib/", "usr/local/lib/halfclose/", "usr/local/lib/halfclose/cni/", "usr/local/lib/halfclose/cni/halfclose",
+			"usr/share/", "usr/share/doc/", "usr/share/doc/halfclose/", "usr/share/doc/halfclose/LICENSE", "usr/share/doc/halfclose/THIRD_PARTY_NOTICES",
 		}
 		if got := slices.Sorted(maps.Keys(files)); !slices.Equal(got, want) {
 			t.Errorf("%s: it has %v, want %v", platform, got, want)
@@ -136,7 +146,11 @@ func TestTheImageHasOnlyTheCommandAndThePluginForEachPlatform(t *testing.T) {
 			}
 		}
 		for name, f := range files {
-			if f.header.Mode != 0o755 || f.header.Uid != 0 || f.header.Gid != 0 {
+			mode := int64(0o755)
+			if strings.HasPrefix(name, "usr/share/doc/halfclose/") && f.header.Typeflag == tar.TypeReg {
+				mode = 0o644
+			}
+			if f.header.Mode != mode || f.header.Uid != 0 || f.header.Gid != 0 {
 				t.Errorf("%s: the mode of %s is %o, its owner %d:%d", platform, name, f.header.Mode, f.header.Uid, f.header.Gid)
 			}
 		}
@@ -283,6 +297,7 @@ func TestAProgramThatCannotRunInTheImageIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	amd, arm := program(t, elf.EM_X86_64, false, ""), program(t, elf.EM_AARCH64, false, "")
+	licences := notices(t)
 	for _, c := range []struct {
 		name, want string
 		args       []string
@@ -298,11 +313,13 @@ func TestAProgramThatCannotRunInTheImageIsRefused(t *testing.T) {
 		{"a plugin without its command", "name the command for it too", []string{"-ref", ref, "-command", amd, "-plugin", amd, "-plugin", arm}},
 		{"a name without a tag", "-ref", []string{"-ref", "ghcr.io/halfclose/halfclose", "-command", amd, "-plugin", amd}},
 		{"no name", "-ref", []string{"-command", amd, "-plugin", amd}},
+		{"no licences", "name the directory of the licences", []string{"-ref", ref, "-licenses=", "-command", amd, "-plugin", amd}},
+		{"an empty directory of licences", "has no licences", []string{"-ref", ref, "-licenses", t.TempDir(), "-command", amd, "-plugin", amd}},
 		{"a time that is none", "-created", []string{"-ref", ref, "-created", "yesterday", "-command", amd, "-plugin", amd}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "image.tar")
-			err := run(append([]string{"-o", out}, c.args...), io.Discard, io.Discard)
+			err := run(append([]string{"-o", out, "-licenses", licences}, c.args...), io.Discard, io.Discard)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want an error with %q", err, c.want)
 			}
@@ -342,9 +359,13 @@ func TestTheDockerfileBuildsTheSameImage(t *testing.T) {
 	}
 	c := image.Config
 	want := []string{"FROM scratch", "ARG TARGETOS", "ARG TARGETARCH"}
-	for _, h := range image.History { // one COPY for each program
+	for _, h := range image.History { // one COPY for each layer
 		words := strings.Fields(h.CreatedBy)
-		want = append(want, words[0]+" "+words[1]+"-${TARGETOS}-${TARGETARCH} "+words[2])
+		source := words[1]
+		if source != "share/licenses" {
+			source += "-${TARGETOS}-${TARGETARCH}"
+		}
+		want = append(want, words[0]+" "+source+" "+words[2])
 	}
 	want = append(want,
 		"ENV "+strings.Join(c.Env, " "), "USER "+c.User, "WORKDIR "+c.WorkingDir, `ENTRYPOINT ["`+strings.Join(c.Entrypoint, `", "`)+`"]`,

@@ -104,12 +104,12 @@ func images(t *testing.T, i v1.ImageIndex) (platforms []string, images map[strin
 	return platforms, images
 }
 
-// rootfs returns the files of an image: one layer for each program, which share nothing but directories.
+// rootfs returns the files of an image: a layer of licences and one for each program, which share nothing but directories.
 func rootfs(t *testing.T, image v1.Image) map[string]file {
 	t.Helper()
 	layers, err := image.Layers()
-	if err != nil || len(layers) != 2 {
-		t.Fatalf("%d layers, want two (%v)", len(layers), err)
+	if err != nil || len(layers) != 3 {
+		t.Fatalf("%d layers, want three (%v)", len(layers), err)
 	}
 	files := make(map[string]file)
 	for _, l := range layers {
