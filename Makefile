@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 
 PKG       := github.com/halfclose/halfclose
-VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+VERSION   ?= v$(shell scripts/version.sh)
 COMMIT    ?= $(shell git describe --match= --always --abbrev=40 --dirty 2>/dev/null || echo unknown)
 PLATFORMS ?= linux/amd64 linux/arm64
 # The directory of build-all and image.
@@ -61,9 +61,9 @@ $(PLATFORMS:%=$(DIST)/%): $(DIST)/%:
 	@GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -ldflags '$(LDFLAGS)' -o $(DIST)/halfclose-cni-$(*D)-$(*F) ./plugins/halfclose
 
 .PHONY: image
-image: build-all ## Build dist/halfclose-image.tar, for ctr, podman, docker and kind to load (IMAGE=, PLATFORMS=)
+image: build-all notices ## Build dist/halfclose-image.tar, for ctr, podman, docker and kind to load (IMAGE=, PLATFORMS=)
 	@cd tools/image && go run . -ref '$(IMAGE)' -version '$(VERSION)' -commit '$(COMMIT)' -created '$(CREATED)' \
-		-o '$(abspath $(DIST))/halfclose-image.tar' \
+		-licenses '$(abspath $(DIST))/share/licenses' -o '$(abspath $(DIST))/halfclose-image.tar' \
 		$(foreach p,$(PLATFORMS),-command '$(abspath $(DIST))/halfclose-$(subst /,-,$(p))' -plugin '$(abspath $(DIST))/halfclose-cni-$(subst /,-,$(p))')
 
 .PHONY: manual
@@ -80,6 +80,14 @@ install: ## Install what make build manual built, below /usr/local (PREFIX=, DES
 # The version of a release is that of the chart, unless VERSION is given.
 release: ## Build all artefacts of a release in dist: see scripts/release.sh (VERSION=, PLATFORMS=, FORMATS=)
 	@VERSION='$(if $(filter file,$(origin VERSION)),,$(VERSION))' PLATFORMS='$(PLATFORMS)' FORMATS='$(FORMATS)' scripts/release.sh
+
+.PHONY: notices
+notices: ## Write the licences and notices of the programs into dist/share/licenses
+	@scripts/notices.sh '$(DIST)/share/licenses' '$(PLATFORMS)' cmd/halfclose plugins/halfclose
+
+.PHONY: reproduce
+reproduce: ## Build the release in dist again, in a clone with another path and home, and compare each file
+	@scripts/reproduce.sh
 
 .PHONY: manifests
 manifests: ## Render deploy/kubernetes/halfclose.yaml and halfclose-uninstall.yaml from the chart
@@ -98,6 +106,7 @@ test: build cni-plugins ## Run all tests: unit, kernel and end to end (PKGS=, AR
 # These tests read files outside their modules, so the go command does not notice changes: -count=1.
 test-deploy: image ## Test the image, and the chart with the manifests rendered from it
 	@cd tools/image && go test -count=1 ./...
+	@cd tools/release && go test -count=1 ./...
 	@cd tools/chart && go test -count=1 ./...
 
 .PHONY: e2e

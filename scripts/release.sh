@@ -55,8 +55,12 @@ manual() {
   build manual
 }
 
-# The licences of all linked modules: $work/share/licenses/{THIRD_PARTY_NOTICES,...}.
-licences() { :; }
+# The licences of all linked modules: $work/share/licenses/{THIRD_PARTY_NOTICES,...}, and those of kubectl-halfclose in
+# $work/kubectl/licenses.
+licences() {
+  build notices
+  [ ! -e cluster/go.mod ] || scripts/notices.sh "$work/kubectl/licenses" "linux/amd64 darwin/arm64 windows/amd64" cluster
+}
 
 # halfclose_VERSION_linux_ARCH.tar.gz, to be unpacked in /usr/local.
 tarballs() {
@@ -123,17 +127,55 @@ image() {
   mv "$work/halfclose-image.tar" "$dist/halfclose-image_$version.tar"
 }
 
-# halfclose-VERSION.tgz and halfclose-chart_VERSION.oci.tar.
-chart() { :; }
+# halfclose-VERSION.tgz and halfclose-chart_VERSION.oci.tar. helm package writes the time of the build and the order of a
+# walk, so the archive is written again.
+chart() {
+  local helm dir=$work/chart name=halfclose-$version.tgz
+  helm=$(scripts/tool.sh helm)
+  rm -rf "$dir"
+  mkdir -p "$dir"
+  "$helm" package deploy/kubernetes/chart --version "$version" --app-version "v$version" --destination "$dir" >/dev/null
+  tar -xzf "$dir/$name" -C "$dir"
+  tar --create --directory="$dir" --sort=name --format=ustar --mtime="@$SOURCE_DATE_EPOCH" --owner=root:0 --group=root:0 \
+    --mode=u=rwX,go=rX halfclose | gzip -9n >"$dist/$name"
+  local out
+  out=$(realpath -m "$dist")
+  (cd tools/image && go run . chart -o "$out/halfclose-chart_$version.oci.tar" "$out/$name")
+}
 
 # kubectl-halfclose_VERSION_OS_ARCH.tar.gz and krew's manifest halfclose.yaml.
 kubectl() { :; }
 
-# *.cdx.json: what each artefact consists of.
-sbom() { :; }
+# NAME_VERSION_OS_ARCH.cdx.json: the modules of each program, with their licences. A module that the notices do not have is an
+# error.
+sbom() {
+  local platform file dir suffix
+  for platform in "${platforms[@]}"; do
+    suffix=${version}_linux_$(arch "$platform")
+    describe "$work/halfclose-linux-$(arch "$platform")" "$work/share" "halfclose_$suffix"
+    describe "$work/halfclose-cni-linux-$(arch "$platform")" "$work/share" "halfclose-cni_$suffix"
+  done
+  for file in "$dist"/kubectl-halfclose_*.tar.gz; do
+    [ -e "$file" ] || continue
+    dir=$work/kubectl/$(basename "$file" .tar.gz)
+    mkdir -p "$dir"
+    tar -xzf "$file" -C "$dir"
+    describe "$(ls "$dir"/kubectl-halfclose{,.exe} 2>/dev/null)" "$work/kubectl" "$(basename "$file" .tar.gz)"
+  done
+}
+
+# describe PROGRAM DIR NAME writes the SBOM of a program, whose licences are in DIR.
+describe() {
+  local program out
+  program=$(realpath "$1")
+  out=$(realpath -m "$dist")
+  (cd tools/release && go run . sbom -version "v$version" -licenses "$2/licenses.json" -o "$out/$3.cdx.json" "$program")
+}
 
 # SHA256SUMS, of all files in dist.
-sums() { :; }
+sums() {
+  (cd "$dist" && rm -f SHA256SUMS && sha256sum -- * >"$work/SHA256SUMS" && mv "$work/SHA256SUMS" .)
+}
 
 steps=(programs manual licences tarballs packages image chart kubectl sbom sums)
 

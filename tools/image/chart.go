@@ -71,7 +71,7 @@ func writeChart(out, chart string) (v1.Hash, error) {
 func readChart(content []byte) ([]byte, metadata, error) {
 	unzipped, err := gzip.NewReader(bytes.NewReader(content))
 	if err != nil {
-		return nil, metadata{}, err
+		return nil, metadata{}, fmt.Errorf("it is no gzip file: %w", err)
 	}
 	for r := tar.NewReader(unzipped); ; {
 		h, err := r.Next()

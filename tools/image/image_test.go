@@ -230,7 +230,7 @@ func TestTheImageDescribesItself(t *testing.T) {
 	}
 	for where, labels := range map[string]map[string]string{"index": m.Annotations, "manifest": one.Annotations, "configuration": config.Config.Labels} {
 		for key, want := range map[string]string{
-			"version": "v9", "revision": "abc", "created": created, "licenses": "Apache-2.0", "title": "halfclose",
+			"version": "v9", "revision": "abc", "created": created, "licenses": "Apache-2.0 AND (GPL-2.0-only OR BSD-2-Clause)", "title": "halfclose",
 			"source": "https://github.com/halfclose/halfclose",
 		} {
 			if got := labels["org.opencontainers.image."+key]; got != want {

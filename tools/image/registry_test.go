@@ -174,7 +174,7 @@ func TestWhatIsNoChartAndNoArchiveIsRefused(t *testing.T) {
 		name, want string
 		args       []string
 	}{
-		{"a text as a chart", "gzip", []string{"chart", text}},
+		{"a text as a chart", "it is no gzip file", []string{"chart", text}},
 		{"an archive without Chart.yaml", "has no Chart.yaml", []string{"chart", packageChart(t, map[string]string{"halfclose/values.yaml": ""})}},
 		{"a Chart.yaml without a version", "no version", []string{"chart", packageChart(t, map[string]string{"a/Chart.yaml": "name: a"})}},
 		{"no chart", "name one archive", []string{"chart"}},
