@@ -123,7 +123,7 @@ END
 
 # halfclose-image_VERSION.tar: an OCI archive with all platforms.
 image() {
-  build image
+  build image IMAGE="ghcr.io/halfclose/halfclose:v$version"
   mv "$work/halfclose-image.tar" "$dist/halfclose-image_$version.tar"
 }
 
@@ -135,7 +135,7 @@ chart() {
   rm -rf "$dir"
   mkdir -p "$dir"
   "$helm" package deploy/kubernetes/chart --version "$version" --app-version "v$version" --destination "$dir" >/dev/null
-  tar -xzf "$dir/$name" -C "$dir"
+  tar -xzmf "$dir/$name" -C "$dir"
   tar --create --directory="$dir" --sort=name --format=ustar --mtime="@$SOURCE_DATE_EPOCH" --owner=root:0 --group=root:0 \
     --mode=u=rwX,go=rX halfclose | gzip -9n >"$dist/$name"
   local out
