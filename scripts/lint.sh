@@ -29,10 +29,11 @@ else
 fi
 
 go run ./tools/prose || status=1
+scripts/licences.sh || status=1
 
 lint=$(scripts/tool.sh golangci-lint)
 "$lint" run "$@" || status=1
-for module in tools/image tools/chart test/e2e/runtimes; do # the modules with Go code
+for module in tools/image tools/release tools/chart test/e2e/runtimes; do # the modules with Go code
   (cd "$module" && "$lint" run "$@") || status=1
 done
 

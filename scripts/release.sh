@@ -199,6 +199,7 @@ if [ $# -eq 0 ]; then
   set -- "${steps[@]}"
 fi
 mkdir -p "$dist" "$work"
+echo "$commit" >"$work/commit"
 say "halfclose $version (commit $commit) for ${platforms[*]}"
 for step in "$@"; do
   from=$SECONDS

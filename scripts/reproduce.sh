@@ -18,8 +18,8 @@ if [ ! -f "$first/SHA256SUMS" ]; then
   echo "reproduce: there is no release in dist: run make release first" >&2
   exit 1
 fi
-if [ -n "$(git status --porcelain)" ]; then
-  echo "reproduce: the working tree has changes, which a clone does not have: commit them" >&2
+if [ "$(cat bin/release/commit)" != "$(git rev-parse HEAD)" ]; then
+  echo "reproduce: dist is of the commit $(cat bin/release/commit), not of HEAD: run make release again" >&2
   exit 1
 fi
 version=$(basename "$first"/halfclose-chart_*.oci.tar .oci.tar)
