@@ -69,7 +69,7 @@ image: build-all notices ## Build dist/halfclose-image.tar, for ctr, podman, doc
 .PHONY: manual
 manual: ## Build man pages and shell completions in bin/share
 	@rm -rf '$(SHARE)/man' '$(SHARE)/completions'
-	@go run ./tools/manual -version '$(VERSION)' '$(SHARE)'
+	@CGO_ENABLED=0 go run -trimpath ./tools/manual -version '$(VERSION)' '$(SHARE)'
 	@gzip -9n '$(SHARE)'/man/man*/*
 
 .PHONY: install

@@ -19,7 +19,7 @@ const unknown = "unknown"
 // Info identifies a build. Every field is set: an unknown one is "unknown", or "devel" for the version of a build from a
 // working tree.
 type Info struct {
-	Version  string `json:"version"`  // the tag of a release; else from git describe or the module cache
+	Version  string `json:"version"`  // of scripts/version.sh, with a v: v0.1.0, v0.1.0-dev.g0123456789ab; else from the module cache
 	Commit   string `json:"commit"`   // git revision, with "-dirty" if the tree was changed
 	Go       string `json:"go"`       // version of the Go toolchain
 	Platform string `json:"platform"` // GOOS/GOARCH
