@@ -6,6 +6,8 @@ package monitoring_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -57,6 +59,17 @@ func abandon(t *testing.T, ns *nstest.NS) {
 	if err := ns.Connect(t, nstest.IPv4).Client.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// kubeStateMetrics serves what kube-state-metrics exposes of a DaemonSet for six nodes, one of which is no target. It returns its
+// address.
+func kubeStateMetrics(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, `kube_daemonset_status_desired_number_scheduled{namespace="kube-system",daemonset="halfclose"} 6`)
+	}))
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
 }
 
 // startFleet starts five nodes, each with other problems, and a Prometheus.
@@ -131,10 +144,13 @@ func startFleet(t *testing.T) *fleet {
 		m.start(t)
 	}
 	end := restarting.start(t)
-	f.prometheus = startPrometheus(t, map[string]string{ // node-1 is in the shipped configuration
+	config := shippedConfig(t, map[string]string{ // node-1 is in the shipped configuration
 		"node-2": refused.address, "node-3": crippled.address, "node-4": restarting.address,
 		"node-5": "127.0.0.1:20474", // without a listener
 	})
+	config += fmt.Sprintf("  - job_name: kube-state-metrics\n    static_configs: [{targets: [%q], labels: {cluster: %s}}]\n", kubeStateMetrics(t), cluster)
+	// No other process listens on the test's own node.
+	f.prometheus = startPrometheus(t, "127.0.0.1:9090", config, "halfclose.rules.yaml")
 	for restarts := 0; ; restarts++ {
 		f.until(t, "the reaper of node-4 is scraped after each of its starts", func() bool {
 			changes, err := f.prometheus.query(`changes(process_start_time_seconds{instance="node-4"}[30m])`, false)

@@ -61,7 +61,7 @@ func (f *fleet) recorded(t *testing.T) {
 // alerts expects no alert that needs hours, or a failure that this test does not cause.
 func (f *fleet) alerts(t *testing.T) {
 	want := map[string]map[string]string{ // by alert: the state of it by node
-		"HalfcloseLeakGrowing": {}, "HalfcloseReapersAbsent": {}, "HalfcloseObserving": {}, "HalfcloseFinderFellBack": {},
+		"HalfcloseLeakGrowing": {}, "HalfcloseManySockets": {}, "HalfcloseReapersAbsent": {}, "HalfcloseObserving": {}, "HalfcloseFinderFellBack": {},
 		"HalfcloseDestroysLate": {}, "HalfcloseUnreachableNetns": {}, "HalfclosePeersNotAsked": {},
 		"HalfcloseUnregisteredNetns": {}, "HalfclosePolicyFileWrong": {}, "HalfcloseUnwritable": {},
 		"HalfcloseDescriptorsHeld": {}, "HalfcloseNearFileLimit": {}, "HalfcloseHistoryLost": {}, "HalfcloseSwitchForgotten": {},
@@ -101,7 +101,7 @@ func (f *fleet) alerts(t *testing.T) {
 }
 
 // metric matches a metric in an expression, with its label matchers.
-var metric = regexp.MustCompile(`\b((?:instance(?:_state)?:)?(?:halfclose|process)_[a-z0-9_]+(?::[a-z0-9_]+)?|up|ALERTS)\b(?:\{([^}]*)\})?`)
+var metric = regexp.MustCompile(`\b((?:instance(?:_state)?:)?(?:halfclose|process|kube)_[a-z0-9_]+(?::[a-z0-9_]+)?|up|ALERTS)\b(?:\{([^}]*)\})?`)
 
 // names checks that every metric and label in an expression exists.
 func (f *fleet) names(t *testing.T, expr string) {
@@ -202,7 +202,7 @@ func (f *fleet) variables(t *testing.T) {
 			t.Errorf("%s: %v", v.Name, err)
 		}
 		want := map[string][]string{
-			"job": {"halfclose"}, "instance": {"node-1", "node-2", "node-3", "node-4", "node-5"}, "namespace": {"bank", "shop", "web"},
+			"cluster": {cluster}, "job": {"halfclose"}, "instance": {"node-1", "node-2", "node-3", "node-4", "node-5"}, "namespace": {"bank", "shop", "web"},
 		}[v.Name]
 		if slices.Sort(got); !slices.Equal(got, want) {
 			t.Errorf("%s has the values %q, want %q", v.Name, got, want)

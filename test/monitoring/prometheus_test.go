@@ -31,33 +31,47 @@ const scrapes = time.Second
 // server is a Prometheus.
 type server struct{ url string }
 
-// startPrometheus starts a server with the shipped rules and configuration, except for a shorter scrape interval, and with
-// more targets: the addresses of reapers by node.
-func startPrometheus(t *testing.T, targets map[string]string) *server {
+// cluster is the label of the targets in shippedConfig.
+const cluster = "east"
+
+// shippedConfig returns the shipped configuration with more targets, the addresses of reapers by node, and with a label for
+// their cluster.
+func shippedConfig(t *testing.T, targets map[string]string) string {
+	t.Helper()
+	config := edit(t, read(t, rules+"/prometheus.yaml"), map[string]string{"instance: node-1": "instance: node-1\n          cluster: " + cluster})
+	for name, address := range targets {
+		config += fmt.Sprintf("      - targets: [%q]\n        labels: {instance: %s, cluster: %s}\n", address, name, cluster)
+	}
+	return config
+}
+
+// edit replaces each of some texts, which must occur once.
+func edit(t *testing.T, config string, texts map[string]string) string {
+	t.Helper()
+	for old, now := range texts {
+		if strings.Count(config, old) != 1 {
+			t.Fatalf("%q is in the configuration %d times, not once:\n%s", old, strings.Count(config, old), config)
+		}
+		config = strings.Replace(config, old, now, 1)
+	}
+	return config
+}
+
+// startPrometheus starts a server on an address with a configuration and the shipped rules. It scrapes and evaluates more often
+// than each 30 s.
+func startPrometheus(t *testing.T, address, config, ruleFile string) *server {
 	t.Helper()
 	program := need(t, "prometheus")
 	file, err := filepath.Abs(rules + "/halfclose.rules.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := read(t, rules+"/prometheus.yaml")
-	for old, now := range map[string]string{
-		"scrape_interval: 30s": "scrape_interval: " + scrapes.String(), "evaluation_interval: 30s": "evaluation_interval: " + scrapes.String(),
-		"- halfclose.rules.yaml": "- " + file,
-	} {
-		if strings.Count(config, old) != 1 {
-			t.Fatalf("%q is in the shipped configuration %d times, not once", old, strings.Count(config, old))
-		}
-		config = strings.Replace(config, old, now, 1)
-	}
-	for name, address := range targets {
-		config += fmt.Sprintf("      - targets: [%q]\n        labels: {instance: %s}\n", address, name)
-	}
+	config = edit(t, config, map[string]string{"- " + ruleFile: "- " + file})
+	config = strings.ReplaceAll(config, "_interval: 30s", "_interval: "+scrapes.String())
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "prometheus.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const address = "127.0.0.1:9090" // of the test's own node, where no other process listens
 	cmd := exec.Command(program, "--config.file="+filepath.Join(dir, "prometheus.yaml"), "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--log.level=warn")
 	var log bytes.Buffer
