@@ -16,20 +16,35 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/test/node"
+	"github.com/halfclose/halfclose/test/prometheus"
 )
 
 // fleet is a set of nodes and the Prometheus that scrapes them.
 type fleet struct {
 	t          *testing.T // leaked sockets stay open until it ends
-	prometheus *server
+	prometheus *prometheus.Server
 	leaky      []*nstest.NS // in which sockets leak during the test
 	abandoned  []*nstest.NS // in which sockets leak whose peers are gone a second later
+}
+
+// cluster is the label of the targets in shippedConfig.
+const cluster = "east"
+
+// shippedConfig returns the shipped configuration with more targets, the addresses of reapers by node, and with a label for
+// their cluster.
+func shippedConfig(t *testing.T, targets map[string]string) string {
+	t.Helper()
+	config := prometheus.Edit(t, read(t, rules+"/prometheus.yaml"), map[string]string{"instance: node-1": "instance: node-1\n          cluster: " + cluster})
+	for name, address := range targets {
+		config += fmt.Sprintf("      - targets: [%q]\n        labels: {instance: %s, cluster: %s}\n", address, name, cluster)
+	}
+	return config
 }
 
 // until waits until cond holds, and leaks sockets during that time.
 func (f *fleet) until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(soon); ; time.Sleep(scrapes / 4) {
+	for end := time.Now().Add(soon); ; time.Sleep(prometheus.Interval / 4) {
 		for _, ns := range f.leaky {
 			leak(f.t, ns)
 		}
@@ -76,7 +91,7 @@ func kubeStateMetrics(t *testing.T) string {
 func startFleet(t *testing.T) *fleet {
 	t.Helper()
 	node.Need(t)
-	need(t, "prometheus")
+	prometheus.Need(t, "prometheus")
 
 	f := &fleet{t: t}
 	// Sockets leak faster than --max-destroys-per-second; others are observed, or spared because of unread data. One file is
@@ -150,11 +165,11 @@ func startFleet(t *testing.T) *fleet {
 	})
 	config += fmt.Sprintf("  - job_name: kube-state-metrics\n    static_configs: [{targets: [%q], labels: {cluster: %s}}]\n", kubeStateMetrics(t), cluster)
 	// No other process listens on the test's own node.
-	f.prometheus = startPrometheus(t, "127.0.0.1:9090", config, "halfclose.rules.yaml")
+	f.prometheus = prometheus.Start(t, "127.0.0.1:9090", config, "halfclose.rules.yaml", rules+"/halfclose.rules.yaml")
 	for restarts := 0; ; restarts++ {
 		f.until(t, "the reaper of node-4 is scraped after each of its starts", func() bool {
-			changes, err := f.prometheus.query(`changes(process_start_time_seconds{instance="node-4"}[30m])`, false)
-			return err == nil && len(changes) == 1 && changes[0].value == float64(restarts)
+			changes, err := f.prometheus.Query(`changes(process_start_time_seconds{instance="node-4"}[30m])`, false)
+			return err == nil && len(changes) == 1 && changes[0].Value == float64(restarts)
 		})
 		if restarts == 4 {
 			return f

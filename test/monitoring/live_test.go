@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/test/prometheus"
 )
 
 // TestRulesAndDashboardShowWhatRealReapersDo runs a Prometheus that scrapes the reapers of five nodes, with leaked,
@@ -34,9 +36,9 @@ func (f *fleet) targets(t *testing.T) {
 	var got map[string]float64
 	f.until(t, "every target is in the expected state", func() bool {
 		got = make(map[string]float64)
-		up, err := f.prometheus.query(`up{job="halfclose"}`, false)
+		up, err := f.prometheus.Query(`up{job="halfclose"}`, false)
 		for _, s := range up {
-			got[s.labels["instance"]] = s.value
+			got[s.Labels["instance"]] = s.Value
 		}
 		return err == nil && maps.Equal(want, got)
 	})
@@ -44,11 +46,11 @@ func (f *fleet) targets(t *testing.T) {
 
 func (f *fleet) recorded(t *testing.T) {
 	n := 0
-	for _, r := range f.prometheus.rules(t) {
+	for _, r := range f.prometheus.Rules(t) {
 		if r.Type == "recording" {
 			n++
 			f.until(t, r.Name+" has data", func() bool {
-				samples, err := f.prometheus.query(r.Name, false)
+				samples, err := f.prometheus.Query(r.Name, false)
 				return err == nil && len(samples) > 0
 			})
 		}
@@ -83,7 +85,7 @@ func (f *fleet) alerts(t *testing.T) {
 	}()
 	f.until(t, "the alerts are as expected", func() bool {
 		got := make(map[string]map[string]string)
-		for _, r := range f.prometheus.rules(t) {
+		for _, r := range f.prometheus.Rules(t) {
 			if r.Health != "ok" && r.Health != "unknown" {
 				t.Fatalf("%s is %s: %s", r.Name, r.Health, r.LastError)
 			}
@@ -112,7 +114,7 @@ func (f *fleet) names(t *testing.T, expr string) {
 	}
 	all := map[string]bool{}
 	for _, m := range found {
-		labels := f.prometheus.labels(t, m[1])
+		labels := f.prometheus.Labels(t, m[1])
 		if len(labels) == 0 {
 			t.Errorf("metric %s of %s does not exist", m[1], expr)
 		}
@@ -133,7 +135,7 @@ func (f *fleet) names(t *testing.T, expr string) {
 }
 
 func (f *fleet) ruleNames(t *testing.T) {
-	for _, r := range f.prometheus.rules(t) {
+	for _, r := range f.prometheus.Rules(t) {
 		f.names(t, r.Query)
 	}
 }
@@ -168,17 +170,17 @@ func (f *fleet) panels(t *testing.T) {
 				t.Errorf("%s: unknown variable in %s", p.Title, expr)
 				continue
 			}
-			var samples []sample
+			var samples []prometheus.Sample
 			f.until(t, fmt.Sprintf("%s has a value for %s", p.Title, expr), func() (ok bool) {
 				var err error
-				samples, err = f.prometheus.query(expr, q.Range)
-				return err == nil && slices.ContainsFunc(samples, func(s sample) bool { return s.value > 0 || zero[p.Title] })
+				samples, err = f.prometheus.Query(expr, q.Range)
+				return err == nil && slices.ContainsFunc(samples, func(s prometheus.Sample) bool { return s.Value > 0 || zero[p.Title] })
 			})
 			f.names(t, expr)
 			for _, label := range regexp.MustCompile(`\{\{([a-z_]+)\}\}`).FindAllStringSubmatch(q.LegendFormat, -1) {
 				for _, s := range samples {
-					if s.labels[label[1]] == "" {
-						t.Errorf("%s: a series without %s: %v", p.Title, label[1], s.labels)
+					if s.Labels[label[1]] == "" {
+						t.Errorf("%s: a series without %s: %v", p.Title, label[1], s.Labels)
 					}
 				}
 			}
@@ -198,7 +200,7 @@ func (f *fleet) variables(t *testing.T) {
 			continue
 		}
 		var got []string
-		if err := f.prometheus.get("label/"+parts[2]+"/values", url.Values{"match[]": {parts[1]}}, &got); err != nil {
+		if err := f.prometheus.Get("label/"+parts[2]+"/values", url.Values{"match[]": {parts[1]}}, &got); err != nil {
 			t.Errorf("%s: %v", v.Name, err)
 		}
 		want := map[string][]string{
@@ -214,7 +216,7 @@ func (f *fleet) marks(t *testing.T) {
 	d := readDashboard(t)
 	for _, a := range d.Annotations.List {
 		expr := substitute(d, a.Expr)
-		samples, err := f.prometheus.query(expr, true)
+		samples, err := f.prometheus.Query(expr, true)
 		if err != nil || len(samples) == 0 {
 			t.Errorf("%s: %v, %v", a.Name, samples, err)
 		}

@@ -6,12 +6,10 @@
 package monitoring_test
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
 	"testing"
+	"time"
 
-	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/test/node"
 )
 
@@ -20,6 +18,8 @@ const (
 	top = "../.."
 	// rules is the directory of the rules for Prometheus.
 	rules = top + "/deploy/prometheus"
+	// soon bounds a wait for an event that takes seconds on an idle machine.
+	soon = 60 * time.Second
 	// binVar names, in the environment, the directory of the programs under test.
 	binVar = "MONITORING_BIN"
 )
@@ -32,17 +32,6 @@ func TestSourcesAreNoted(t *testing.T) {
 	if err := node.NoteSources(top, "pkg", "cmd", "plugins", "deploy", "docs"); err != nil {
 		t.Error(err)
 	}
-}
-
-// need returns the path of a program of Debian's package prometheus. Without it the test is skipped, or fails
-// where CI is set.
-func need(t *testing.T, program string) string {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		nstest.Skip(t, fmt.Sprintf("%v: run scripts/deps.sh prometheus", err))
-	}
-	return path
 }
 
 // read returns a shipped file.

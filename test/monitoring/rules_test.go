@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/test/prometheus"
 )
 
 // alert is an alerting rule and its text.
@@ -32,7 +34,7 @@ func alerts(t *testing.T) (list []alert) {
 
 func TestPromtoolAcceptsTheRulesAndTheConfiguration(t *testing.T) {
 	t.Parallel()
-	promtool := need(t, "promtool")
+	promtool := prometheus.Need(t, "promtool")
 	for _, args := range [][]string{
 		{"check", "rules", "--lint=all", "--lint-fatal", rules + "/halfclose.rules.yaml"},
 		{"check", "config", "--lint=all", "--lint-fatal", rules + "/prometheus.yaml"},
@@ -45,7 +47,7 @@ func TestPromtoolAcceptsTheRulesAndTheConfiguration(t *testing.T) {
 
 func TestTheRulesPassTheirUnitTests(t *testing.T) {
 	t.Parallel()
-	promtool := need(t, "promtool")
+	promtool := prometheus.Need(t, "promtool")
 	files, err := filepath.Glob(rules + "/*.test.yaml")
 	if err != nil || len(files) != 3 {
 		t.Fatalf("the unit tests are %q (%v), want three files", files, err)

@@ -1,7 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package monitoring_test
+// Package prometheus runs a real Prometheus in tests, with Debian's package.
+package prometheus
 
 import (
 	"bytes"
@@ -22,31 +23,28 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// soon bounds a wait for an event that takes seconds on an idle machine.
+// soon bounds the wait for its start, which takes seconds on an idle machine.
 const soon = 60 * time.Second
 
-// scrapes is the interval of scrapes and of rule evaluations.
-const scrapes = time.Second
+// Interval is the interval of scrapes and of rule evaluations.
+const Interval = time.Second
 
-// server is a Prometheus.
-type server struct{ url string }
+// Server is a Prometheus.
+type Server struct{ url string }
 
-// cluster is the label of the targets in shippedConfig.
-const cluster = "east"
-
-// shippedConfig returns the shipped configuration with more targets, the addresses of reapers by node, and with a label for
-// their cluster.
-func shippedConfig(t *testing.T, targets map[string]string) string {
+// Need returns the path of a program of Debian's package prometheus. Without it the test is skipped, or fails where CI is
+// set.
+func Need(t *testing.T, program string) string {
 	t.Helper()
-	config := edit(t, read(t, rules+"/prometheus.yaml"), map[string]string{"instance: node-1": "instance: node-1\n          cluster: " + cluster})
-	for name, address := range targets {
-		config += fmt.Sprintf("      - targets: [%q]\n        labels: {instance: %s, cluster: %s}\n", address, name, cluster)
+	path, err := exec.LookPath(program)
+	if err != nil {
+		nstest.Skip(t, fmt.Sprintf("%v: run scripts/deps.sh prometheus", err))
 	}
-	return config
+	return path
 }
 
-// edit replaces each of some texts, which must occur once.
-func edit(t *testing.T, config string, texts map[string]string) string {
+// Edit replaces each of some texts, which must occur once.
+func Edit(t *testing.T, config string, texts map[string]string) string {
 	t.Helper()
 	for old, now := range texts {
 		if strings.Count(config, old) != 1 {
@@ -57,17 +55,17 @@ func edit(t *testing.T, config string, texts map[string]string) string {
 	return config
 }
 
-// startPrometheus starts a server on an address with a configuration and the shipped rules. It scrapes and evaluates more often
-// than each 30 s.
-func startPrometheus(t *testing.T, address, config, ruleFile string) *server {
+// Start starts a server on an address with a configuration, in which ruleFile is replaced by the rules. It scrapes and evaluates
+// more often than each 30 s.
+func Start(t *testing.T, address, config, ruleFile, rules string) *Server {
 	t.Helper()
-	program := need(t, "prometheus")
-	file, err := filepath.Abs(rules + "/halfclose.rules.yaml")
+	program := Need(t, "prometheus")
+	rules, err := filepath.Abs(rules)
 	if err != nil {
 		t.Fatal(err)
 	}
-	config = edit(t, config, map[string]string{"- " + ruleFile: "- " + file})
-	config = strings.ReplaceAll(config, "_interval: 30s", "_interval: "+scrapes.String())
+	config = Edit(t, config, map[string]string{"- " + ruleFile: "- " + rules})
+	config = strings.ReplaceAll(config, "_interval: 30s", "_interval: "+Interval.String())
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "prometheus.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -86,7 +84,7 @@ func startPrometheus(t *testing.T, address, config, ruleFile string) *server {
 			t.Logf("prometheus says:\n%s", log.String())
 		}
 	})
-	s := &server{"http://" + address}
+	s := &Server{"http://" + address}
 	nstest.Eventually(t, soon, "prometheus is ready", func() bool {
 		resp, err := http.Get(s.url + "/-/ready")
 		if err != nil {
@@ -98,8 +96,8 @@ func startPrometheus(t *testing.T, address, config, ruleFile string) *server {
 	return s
 }
 
-// get sends a request to the API, and decodes the field data of the answer.
-func (s *server) get(path string, query url.Values, data any) error {
+// Get sends a request to the API, and decodes the field data of the answer.
+func (s *Server) Get(path string, query url.Values, data any) error {
 	resp, err := http.Get(s.url + "/api/v1/" + path + "?" + query.Encode())
 	if err != nil {
 		return err
@@ -119,14 +117,14 @@ func (s *server) get(path string, query url.Values, data any) error {
 	return json.Unmarshal(answer.Data, data)
 }
 
-// sample is one series of an answer, with its highest value except NaN.
-type sample struct {
-	labels map[string]string
-	value  float64
+// Sample is one series of an answer, with its highest value except NaN.
+type Sample struct {
+	Labels map[string]string
+	Value  float64
 }
 
-// query evaluates an expression now, or at every second of the last 30 s.
-func (s *server) query(expr string, overTime bool) ([]sample, error) {
+// Query evaluates an expression now, or at every second of the last 30 s.
+func (s *Server) Query(expr string, overTime bool) ([]Sample, error) {
 	now := time.Now()
 	path, query := "query", url.Values{"query": {expr}, "time": {timestamp(now)}}
 	if overTime {
@@ -141,19 +139,19 @@ func (s *server) query(expr string, overTime bool) ([]sample, error) {
 			Values [][2]any
 		}
 	}
-	if err := s.get(path, query, &answer); err != nil {
+	if err := s.Get(path, query, &answer); err != nil {
 		return nil, err
 	}
-	var all []sample
+	var all []Sample
 	for _, r := range answer.Result {
-		one := sample{labels: r.Metric, value: math.Inf(-1)}
+		one := Sample{Labels: r.Metric, Value: math.Inf(-1)}
 		for _, v := range append(r.Values, r.Value) {
 			text, _ := v[1].(string) // none in the one of the two that there is not
 			if f, err := strconv.ParseFloat(text, 64); err == nil && !math.IsNaN(f) {
-				one.value = max(one.value, f)
+				one.Value = max(one.Value, f)
 			}
 		}
-		if !math.IsInf(one.value, -1) {
+		if !math.IsInf(one.Value, -1) {
 			all = append(all, one)
 		}
 	}
@@ -162,11 +160,11 @@ func (s *server) query(expr string, overTime bool) ([]sample, error) {
 
 func timestamp(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
 
-// labels returns the label names of a metric.
-func (s *server) labels(t *testing.T, metric string) map[string]bool {
+// Labels returns the label names of a metric.
+func (s *Server) Labels(t *testing.T, metric string) map[string]bool {
 	t.Helper()
 	var names []string
-	if err := s.get("labels", url.Values{"match[]": {metric}}, &names); err != nil {
+	if err := s.Get("labels", url.Values{"match[]": {metric}}, &names); err != nil {
 		t.Fatal(err)
 	}
 	set := make(map[string]bool)
@@ -176,8 +174,8 @@ func (s *server) labels(t *testing.T, metric string) map[string]bool {
 	return set
 }
 
-// rule is a rule of the server.
-type rule struct {
+// Rule is a rule of the server.
+type Rule struct {
 	Name, Query, Type, Health, LastError, State string
 	Alerts                                      []struct {
 		State  string
@@ -185,11 +183,11 @@ type rule struct {
 	}
 }
 
-// rules returns all rules.
-func (s *server) rules(t *testing.T) (all []rule) {
+// Rules returns all rules.
+func (s *Server) Rules(t *testing.T) (all []Rule) {
 	t.Helper()
-	var answer struct{ Groups []struct{ Rules []rule } }
-	if err := s.get("rules", nil, &answer); err != nil {
+	var answer struct{ Groups []struct{ Rules []Rule } }
+	if err := s.Get("rules", nil, &answer); err != nil {
 		t.Fatal(err)
 	}
 	for _, g := range answer.Groups {
