@@ -102,9 +102,21 @@ func kubectl(t *testing.T, args ...string) string {
 	return out
 }
 
-func tryKubectl(t *testing.T, args ...string) (string, error) {
+// tryKubectl runs a command again if the API server of a busy machine has not answered it.
+func tryKubectl(t *testing.T, args ...string) (out string, err error) {
 	t.Helper()
-	return output(kubectlCommand(t, args...))
+	for start := time.Now(); ; {
+		out, err = output(kubectlCommand(t, args...))
+		if err == nil || !isUnanswered(err) || time.Since(start) > slow {
+			return out, err
+		}
+		t.Logf("the API server has not answered, retrying: %v", err)
+	}
+}
+
+// isUnanswered reports whether an error of kubectl says that the connection to the API server timed out.
+func isUnanswered(err error) bool {
+	return strings.Contains(err.Error(), "TLS handshake timeout") || strings.Contains(err.Error(), "http2: client connection lost")
 }
 
 func kubectlCommand(t *testing.T, args ...string) *exec.Cmd {
