@@ -71,6 +71,18 @@ node_parts() {
   rm -f "$needs/node/opt/cni/bin"/halfclose{,-reaper}
 }
 
+# make_release makes the artefacts of a release that a cluster needs, for this machine, with the version that the manifests
+# name.
+make_release() {
+  local arch
+  arch=$(go env GOARCH)
+  rm -rf dist # with artefacts of other versions
+  ALLOW_DIRTY=1 PLATFORMS=linux/$arch scripts/release.sh programs image chart
+  ln -s "$PWD"/dist/halfclose-image_*.tar "$needs/halfclose-image.tar"
+  ln -s "$PWD"/dist/halfclose-[0-9]*.tgz "$needs/chart"
+  ln -s "$PWD/bin/release/halfclose-cni-linux-$arch" "$needs/plugin"
+}
+
 build_test() {
   export CGO_ENABLED=0
   mkdir "$needs/peer"
@@ -137,10 +149,7 @@ if [ -n "$check" ] || ! can_pull; then
 fi
 step "unpack a Debian with programs that leak" fetch programs /rootfs scripts/artefact.sh programs
 step "build the release to upgrade from" fetch_previous
-step "build halfclose's image" make --no-print-directory image PLATFORMS="linux/$(go env GOARCH)"
-ln -s "$PWD/dist/halfclose-image.tar" "$needs/"
-ln -s "$PWD/dist/halfclose-cni-linux-$(go env GOARCH)" "$needs/plugin"
-ln -s "$PWD/deploy/kubernetes/chart" "$needs/chart"
+step "make the release" make_release
 ln -s "$PWD/deploy/kubernetes" "$needs/deploy"
 ln -s "$log" "$needs/logs"
 step "build the test" build_test
