@@ -130,16 +130,11 @@ func TestAStopRemovesNothingFromTheNetwork(t *testing.T) {
 	}
 }
 
-func TestInstallAndWatchWriteTheSameEntry(t *testing.T) {
-	ds := render(t, "--set", "policy.grace=5m,policy.podOverrides=relax,policy.probeAfter=2m,policy.probeCount=4,policy.pendingGrace=never,cni.dropIn=true",
-		"--set-json", `policy.exempt=[{"localPorts":"22"},{"loopback":true}]`,
-		"--set-json", `policy.rules=[{"match":{"role":"server"},"grace":"never"},{"match":{"commands":["postgres"]},"mode":"off"}]`).daemonSet(t)
+func TestInstallAndWatchWriteTheSameEntryWithoutAPolicy(t *testing.T) {
+	ds := render(t, "--set", "policy.defaults.grace=5m,policy.podOverrides=none,cni.failurePolicy=fail,cni.podOverrides=relax,cni.dropIn=true").daemonSet(t)
 	install, watch := container(t, ds, "install").Args, container(t, ds, "watch").Args
 	entry := []string{
-		"--cni-bin-dir=/opt/cni/bin", "--cni-conf-dir=/etc/cni/net.d", "--reaper=external",
-		`--exempt=[{"localPorts":"22"},{"loopback":true}]`, "--grace=5m", "--pending-grace=never", "--pod-overrides=relax",
-		"--probe-after=2m", "--probe-count=4",
-		`--rules=[{"grace":"never","match":{"role":"server"}},{"match":{"commands":["postgres"]},"mode":"off"}]`, "--drop-in",
+		"--cni-bin-dir=/opt/cni/bin", "--cni-conf-dir=/etc/cni/net.d", "--reaper=external", "--failure-policy=fail", "--pod-overrides=relax", "--drop-in",
 	}
 	if want := append([]string{"install", "--wait=10m"}, entry...); !slices.Equal(install, want) {
 		t.Errorf("install has %q, want %q", install, want)
@@ -183,16 +178,20 @@ func TestProbesUseTheReapersOwnSocket(t *testing.T) {
 
 func TestMetricsHaveTheLabelsOfTheShippedRules(t *testing.T) {
 	r := render(t, "--set", "metrics.podMonitor.enabled=true,metrics.port=9999,metrics.podMonitor.labels.release=prometheus")
-	m, ok := r["PodMonitor halfclose"].(*podMonitor)
+	m, ok := r["PodMonitor halfclose"].(*monitoringv1.PodMonitor)
 	if !ok || len(m.Spec.PodMetricsEndpoints) != 1 || !m.Spec.PodMetricsEndpoints[0].HonorLabels {
 		t.Fatalf("%+v", m)
 	}
 	var got []string
 	for _, r := range m.Spec.PodMetricsEndpoints[0].Relabelings {
-		got = append(got, fmt.Sprintf("%v from %v %v", r["targetLabel"], r["sourceLabels"], r["replacement"]))
+		replacement := ""
+		if r.Replacement != nil {
+			replacement = *r.Replacement
+		}
+		got = append(got, fmt.Sprintf("%s from %v %s", r.TargetLabel, r.SourceLabels, replacement))
 	}
 	// Both rules and dashboard need these two labels. The operator's own are NAMESPACE/PODMONITOR and the pod's address.
-	for _, want := range []string{"job from <nil> halfclose", "instance from [__meta_kubernetes_pod_node_name] <nil>"} {
+	for _, want := range []string{"job from [] halfclose", "instance from [__meta_kubernetes_pod_node_name] "} {
 		if !slices.Contains(got, want) {
 			t.Errorf("the relabelings are %q, without %q", got, want)
 		}
@@ -267,33 +266,37 @@ func TestOlderClustersAreRefused(t *testing.T) {
 
 func TestAnInvalidValueIsRefusedByItsName(t *testing.T) {
 	for value, says := range map[string]string{
-		"mode=kill":                           "/mode",
-		"policy.grace=10":                     "/policy/grace",
-		"policy.grase=10m":                    "grase",
-		"policy.clock=wall":                   "/policy/clock",
-		"policy.exempt[0].port=22":            "port",
-		"policy.exempt[0].role=peer":          "/policy/exempt/0/role",
-		"policy.pendingData=keep":             "pendingData",
-		"policy.probeAfter=soon":              "/policy/probeAfter",
-		"policy.probeCount=200":               "/policy/probeCount",
-		"policy.probeInterval=500ms":          "/policy/probeInterval",
-		"policy.rules[0].grace=1h":            "/policy/rules/0",
-		"policy.rules[0].match.role=client":   "/policy/rules/0", // without a value
-		"reaper.maxAsksPerSecond=0":           "/reaper/maxAsksPerSecond",
-		"reaper.sample=often":                 "/reaper/sample",
-		"reaper.askCPUBudget=lots":            "/reaper/askCPUBudget",
-		"reaper.capabilities={CAP_SYS_ADMIN}": "/reaper/capabilities",
-		"reaper.capabilities={NET_ADMIN}":     "/reaper/capabilities",
-		"reaper.cpuBudget=lots":               "/reaper/cpuBudget",
-		"reaper.bpfSockets=0":                 "/reaper/bpfSockets",
-		"reaper.maxDestroysPerSecond=-1":      "/reaper/maxDestroysPerSecond",
-		"reaper.netnsDirs={run/netns}":        "/reaper/netnsDirs/0",
-		"cni.binDir=opt/cni/bin":              "/cni/binDir",
-		"image.digest=latest":                 "/image/digest",
-		"metrics.port=0":                      "/metrics/port",
-		"maxUnavailable=0":                    "/maxUnavailable",
-		"replicas=2":                          "replicas",
-		"uninstallHook.timeout=300":           "/uninstallHook/timeout",
+		"mode=kill":                               "/mode",
+		"excludedNamespaces={a/b}":                "/excludedNamespaces/0",
+		"policy.podOverrides=some":                "/policy/podOverrides",
+		"cni.failurePolicy=retry":                 "/cni/failurePolicy",
+		"reaper.maxAsksPerSecond=0":               "/reaper/maxAsksPerSecond",
+		"reaper.sample=often":                     "/reaper/sample",
+		"reaper.askCPUBudget=lots":                "/reaper/askCPUBudget",
+		"reaper.capabilities={CAP_SYS_ADMIN}":     "/reaper/capabilities",
+		"reaper.capabilities={NET_ADMIN}":         "/reaper/capabilities",
+		"reaper.cpuBudget=lots":                   "/reaper/cpuBudget",
+		"reaper.bpfSockets=0":                     "/reaper/bpfSockets",
+		"reaper.maxDestroysPerSecond=-1":          "/reaper/maxDestroysPerSecond",
+		"reaper.netnsDirs={run/netns}":            "/reaper/netnsDirs/0",
+		"cni.binDir=opt/cni/bin":                  "/cni/binDir",
+		"image.digest=latest":                     "/image/digest",
+		"metrics.port=0":                          "/metrics/port",
+		"uninstallHook.image=kubectl:v1":          "/uninstallHook/image",
+		"updateStrategy.type=Recreate":            "/updateStrategy/type",
+		"updateStrategy.rollingUpdate.maxSurge=1": "maxSurge", // two reapers on a node
+		"reaper.extraArgs={mode=off}":             "/reaper/extraArgs/0",
+		"reaper.livenessProbe.exec=x":             "exec",
+		"extraVolumes[0].emptyDir.medium=":        "/extraVolumes/0",
+		"commonLabels.a=1":                        "/commonLabels/a", // a number
+		// The policy of the network's entry has moved to the policy file.
+		"policy.grace=10m":          "'grace' not allowed",
+		"policy.mode=observe":       "'mode' not allowed",
+		"policy.failurePolicy=fail": "'failurePolicy' not allowed",
+		"maxUnavailable=1":          "'maxUnavailable' not allowed",
+		"seLinuxOptions.type=x":     "'seLinuxOptions' not allowed",
+		"replicas=2":                "replicas",
+		"uninstallHook.timeout=300": "/uninstallHook/timeout",
 	} {
 		t.Run(value, func(t *testing.T) {
 			_, err := template(t, "1.34.0", "--set", value)

@@ -13,8 +13,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
+	securityv1 "github.com/openshift/api/security/v1"
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -28,16 +31,22 @@ const (
 	chartDir   = "deploy/kubernetes/chart" // in the repository
 )
 
-// helm runs Helm in the top directory of the repository.
-func helm(t *testing.T, args ...string) (stdout string, err error) {
-	t.Helper()
+// buildHelm returns the path of Helm.
+var buildHelm = sync.OnceValues(func() (string, error) {
 	build := exec.Command("scripts/tool.sh", "helm")
 	build.Dir, build.Stderr = repository, os.Stderr
 	path, err := build.Output()
+	return strings.TrimSpace(string(path)), err
+})
+
+// helm runs Helm in the top directory of the repository.
+func helm(t *testing.T, args ...string) (stdout string, err error) {
+	t.Helper()
+	path, err := buildHelm()
 	if err != nil {
 		t.Fatalf("build helm: %v", err)
 	}
-	cmd := exec.Command(strings.TrimSpace(string(path)), args...)
+	cmd := exec.Command(path, args...)
 	cmd.Dir = repository
 	home := t.TempDir() // without the repositories and plugins of the user who runs the tests
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home, "KUBECONFIG="+filepath.Join(home, "none"))
@@ -58,7 +67,7 @@ func template(t *testing.T, version string, args ...string) (string, error) {
 // rendered has the objects of a rendered chart by kind and name.
 type rendered map[string]any
 
-// render renders the chart, and reads each object as an API server with strict validation: an unknown field is an error.
+// render renders the chart, and reads each object.
 func render(t *testing.T, args ...string) rendered {
 	t.Helper()
 	text, err := template(t, "1.34.0", args...)
@@ -68,20 +77,21 @@ func render(t *testing.T, args ...string) rendered {
 	return parse(t, text)
 }
 
-// podMonitor has the fields of the Prometheus operator's type that the chart uses.
-type podMonitor struct {
-	Kind, APIVersion string
-	Metadata         map[string]any
-	Spec             struct {
-		Selector            map[string]any
-		PodMetricsEndpoints []struct {
-			Port, Interval string
-			HonorLabels    bool
-			Relabelings    []map[string]any
-		}
-	}
+// types are the Go types of the API objects that the chart makes.
+var types = map[string]func() any{
+	"ConfigMap":                  func() any { return new(corev1.ConfigMap) },
+	"DaemonSet":                  func() any { return new(appsv1.DaemonSet) },
+	"Job":                        func() any { return new(batchv1.Job) },
+	"Pod":                        func() any { return new(corev1.Pod) },
+	"PodMonitor":                 func() any { return new(monitoringv1.PodMonitor) },
+	"PrometheusRule":             func() any { return new(monitoringv1.PrometheusRule) },
+	"Role":                       func() any { return new(rbacv1.Role) },
+	"RoleBinding":                func() any { return new(rbacv1.RoleBinding) },
+	"SecurityContextConstraints": func() any { return new(securityv1.SecurityContextConstraints) },
+	"ServiceAccount":             func() any { return new(corev1.ServiceAccount) },
 }
 
+// parse reads each object strictly into its API type, as an API server with strict validation: an unknown field is an error.
 func parse(t *testing.T, text string) rendered {
 	t.Helper()
 	objects := make(rendered)
@@ -104,16 +114,11 @@ func parse(t *testing.T, text string) rendered {
 		if head.Kind == "" { // only a comment
 			continue
 		}
-		if head.Metadata.Namespace != "kube-system" {
-			t.Errorf("%s %s is in namespace %q, and not in the release's", head.Kind, head.Metadata.Name, head.Metadata.Namespace)
-		}
-		object, ok := map[string]any{
-			"ConfigMap": &corev1.ConfigMap{}, "DaemonSet": &appsv1.DaemonSet{}, "Job": &batchv1.Job{}, "PodMonitor": &podMonitor{},
-			"Role": &rbacv1.Role{}, "RoleBinding": &rbacv1.RoleBinding{}, "ServiceAccount": &corev1.ServiceAccount{},
-		}[head.Kind]
+		newObject, ok := types[head.Kind]
 		if !ok {
 			t.Fatalf("the chart makes a %s, of which this test knows no type", head.Kind)
 		}
+		object := newObject()
 		if err := strict.UnmarshalStrict(doc, object); err != nil {
 			t.Errorf("%s %s: %v", head.Kind, head.Metadata.Name, err)
 		}

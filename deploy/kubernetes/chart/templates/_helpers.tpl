@@ -31,33 +31,130 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ include "halfclose.selector" . }}
 {{- end -}}
 
-{{- define "halfclose.image" -}}
-{{- with .Values.image -}}
-{{- if .digest -}}
-{{ .repository }}@{{ .digest }}
-{{- else -}}
-{{ .repository }}:{{ default $.Chart.AppVersion .tag }}
+{{/*
+The metadata of an object: (dict "root" $ "name" NAME), and optionally "labels" and "annotations", which win over the chart's
+and the values', "namespace" (the release's), and "clusterwide" true for an object without one.
+*/}}
+{{- define "halfclose.metadata" -}}
+name: {{ .name }}
+{{- if not .clusterwide }}
+namespace: {{ .namespace | default .root.Release.Namespace }}
+{{- end }}
+labels:
+  {{- merge (dict) (.labels | default dict) (include "halfclose.labels" .root | fromYaml) .root.Values.commonLabels | toYaml | nindent 2 }}
+{{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
+
+{{/* The labels of pods that are not the DaemonSet's, which would adopt pods with its labels: (dict "root" $ "name" NAME). */}}
+{{- define "halfclose.otherLabels" -}}
+{{- $own := dict "app.kubernetes.io/name" .name "app.kubernetes.io/instance" .root.Release.Name -}}
+{{- merge $own .root.Values.commonLabels | toYaml -}}
+{{- end -}}
+
+{{/* The reference of an image: (dict "root" $ "image" VALUES "tag" DEFAULT). */}}
+{{- define "halfclose.image" -}}
+{{- with .root.Values.global.imageRegistry | default .image.registry }}{{ . }}/{{ end -}}
+{{ .image.repository }}
+{{- with .image.digest }}@{{ . }}{{ else }}:{{ .image.tag | default .tag }}{{ end -}}
+{{- end -}}
+
+{{/* The image of halfclose, as the fields of a container. */}}
+{{- define "halfclose.ownImage" -}}
+image: {{ include "halfclose.image" (dict "root" . "image" .Values.image "tag" .Chart.AppVersion) }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- end -}}
+
+{{/* The secrets of all pods. */}}
+{{- define "halfclose.pullSecrets" -}}
+{{- with concat .Values.global.imagePullSecrets .Values.imagePullSecrets | uniq -}}
+imagePullSecrets: {{ toJson . }}
 {{- end -}}
 {{- end -}}
 
-{{/* Where the node has plugins and networks. */}}
+{{/* The fields of a container that runs kubectl, and of its pod's spec. */}}
+{{- define "halfclose.kubectl" -}}
+{{- with .Values.uninstallHook -}}
+image: {{ include "halfclose.image" (dict "root" $ "image" .image "tag" "latest") }}
+imagePullPolicy: {{ .image.pullPolicy }}
+resources: {{ toJson .resources }}
+{{- end }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- define "halfclose.kubectlPod" -}}
+restartPolicy: Never
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  {{- if not .Values.openshift.enabled }}
+  # OpenShift gives each namespace its own user IDs.
+  runAsUser: 65534
+  {{- end }}
+  seccompProfile: {type: RuntimeDefault}
+nodeSelector: {kubernetes.io/os: linux}
+tolerations: {{ toJson .Values.tolerations }}
+{{- with include "halfclose.pullSecrets" . }}
+{{ . }}
+{{- end }}
+{{- end -}}
+
+{{- define "halfclose.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (.Values.serviceAccount.create | ternary (include "halfclose.fullname" .) "default") -}}
+{{- end -}}
+
+{{/* The fields of a pod that is allowed on the node as the DaemonSet's. */}}
+{{- define "halfclose.nodePod" -}}
+# No container uses the API server.
+serviceAccountName: {{ include "halfclose.serviceAccount" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+priorityClassName: {{ .Values.priorityClassName }}
+terminationGracePeriodSeconds: {{ int64 .Values.terminationGracePeriodSeconds }}
+securityContext:
+  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with include "halfclose.pullSecrets" . }}
+{{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{ toJson . }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{ toJson . }}
+{{- end }}
+tolerations: {{ toJson .Values.tolerations }}
+{{- end -}}
+
+{{/* The annotations of a pod that is allowed on the node as the DaemonSet's: (dict "root" $ "unconfined" CONTAINERS "annotations" OTHERS). */}}
+{{- define "halfclose.nodePodAnnotations" -}}
+{{- $own := dict -}}
+{{- if not (semverCompare ">=1.30-0" .root.Capabilities.KubeVersion.Version) -}}
+{{- range .unconfined -}}
+{{- $_ := set $own (printf "container.apparmor.security.beta.kubernetes.io/%s" .) "unconfined" -}}
+{{- end -}}
+{{- end -}}
+{{- merge .annotations $own .root.Values.commonAnnotations | toYaml -}}
+{{- end -}}
+
+{{/* The node's directories of plugins and networks. */}}
 {{- define "halfclose.cniArgs" -}}
 - {{ printf "--cni-bin-dir=%s" .Values.cni.binDir | quote }}
 - {{ printf "--cni-conf-dir=%s" .Values.cni.confDir | quote }}
 {{- end -}}
 
-{{/* What the entry in the node's network says. The reaper of this DaemonSet is the only one: the plugin starts none. */}}
+{{/*
+The entry in the node's network. A pod keeps its values until it is recreated: everything else is in the policy file. The
+reaper of this DaemonSet is the only one: the plugin starts none.
+*/}}
 {{- define "halfclose.entryArgs" -}}
 - --reaper=external
-{{- $flags := dict "mode" "mode" "probeAfter" "probe-after" "probeCount" "probe-count" "probeInterval" "probe-interval"
-  "grace" "grace" "closeWaitGrace" "close-wait-grace" "finWait2Grace" "fin-wait2-grace" "pendingGrace" "pending-grace"
-  "clock" "clock" "rules" "rules" "exempt" "exempt" "podOverrides" "pod-overrides" "failurePolicy" "failure-policy" }}
-{{- range $key, $flag := $flags }}
-{{- with index $.Values.policy $key }}
-- {{ printf "--%s=%s" $flag (kindIs "string" . | ternary . (toJson .)) | quote }}
-{{- end }}
-{{- end }}
+- --failure-policy={{ .Values.cni.failurePolicy }}
+- --pod-overrides={{ .Values.cni.podOverrides }}
 {{- if .Values.cni.dropIn }}
 - --drop-in
 {{- end }}
@@ -67,9 +164,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "halfclose.installer" -}}
 resources: {{ toJson .Values.installer.resources }}
 securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities: {drop: [ALL]{{ with .Values.installer.capabilities }}, add: {{ toJson . }}{{ end }}}
+  {{- $capabilities := dict "drop" (list "ALL") }}
+  {{- with .Values.installer.capabilities }}
+  {{- $_ := set $capabilities "add" . }}
+  {{- end }}
+  {{- $own := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" $capabilities }}
+  {{- mergeOverwrite $own .Values.installer.securityContext | toYaml | nindent 2 }}
 volumeMounts:
   - {name: cni-bin, mountPath: {{ .Values.cni.binDir | quote }}}
   - {name: cni-conf, mountPath: {{ .Values.cni.confDir | quote }}}
@@ -80,30 +180,58 @@ volumeMounts:
 {{- concat (list "/run/netns" "/var/run/netns") .Values.reaper.netnsDirs | uniq | toJson -}}
 {{- end -}}
 
-{{/* What the reaper has of the node, and of root. */}}
+{{/* The rights and the node's directories of the reaper. */}}
 {{- define "halfclose.reaper" -}}
 securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities: {drop: [ALL], add: {{ toJson .Values.reaper.capabilities }}}
+  {{- $own := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true
+    "capabilities" (dict "drop" (list "ALL") "add" .Values.reaper.capabilities) }}
   {{- if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version }}
-  # Runtimes' AppArmor profile forbids access to the node's other processes, which finding owners and asking peers needs.
-  appArmorProfile: {type: Unconfined}
+  # A runtime's AppArmor profile forbids access to the node's other processes, which finding owners and asking peers needs.
+  {{- $_ := set $own "appArmorProfile" (dict "type" "Unconfined") }}
   {{- end }}
+  {{- mergeOverwrite $own .Values.reaper.securityContext | toYaml | nindent 2 }}
 volumeMounts:
   - {name: run, mountPath: /run/halfclose}
   - {name: lib, mountPath: /var/lib/halfclose}
+  # A mount of its own, without subPath: the kubelet updates it in place, and the reaper trusts it as a ConfigMap's.
+  - {name: policy, mountPath: /etc/halfclose, readOnly: true}
   # Network namespaces that are mounted later appear here too. Without propagation their records would be inert.
   {{- range $i, $dir := include "halfclose.netnsDirs" . | fromJsonArray }}
   - {name: netns-{{ $i }}, mountPath: {{ $dir | quote }}, mountPropagation: HostToContainer, readOnly: true}
   {{- end }}
 {{- end -}}
 
-{{/* What Helm runs before it deletes the release. */}}
-{{- define "halfclose.hook" }}
-  labels:
-    {{- include "halfclose.labels" . | nindent 4 }}
-  annotations:
-    helm.sh/hook: pre-delete
-    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{/* The volumes of halfclose.reaper and halfclose.installer. */}}
+{{- define "halfclose.volumes" -}}
+- {name: run, hostPath: {path: /run/halfclose, type: DirectoryOrCreate}}
+- {name: lib, hostPath: {path: /var/lib/halfclose, type: DirectoryOrCreate}}
+- {name: policy, configMap: {name: {{ include "halfclose.fullname" . }}-policy}}
+- {name: cni-bin, hostPath: {path: {{ .Values.cni.binDir | quote }}, type: DirectoryOrCreate}}
+- {name: cni-conf, hostPath: {path: {{ .Values.cni.confDir | quote }}, type: DirectoryOrCreate}}
+- {name: cni-cache, hostPath: {path: /var/lib/cni, type: DirectoryOrCreate}}
+{{- range $i, $dir := include "halfclose.netnsDirs" . | fromJsonArray }}
+- {name: netns-{{ $i }}, hostPath: {path: {{ $dir | quote }}, type: DirectoryOrCreate}}
+{{- end }}
+{{- end -}}
+
+{{/* The fields of a container that runs halfclose doctor: the reaper's. */}}
+{{- define "halfclose.doctor" -}}
+args:
+  - doctor
+  {{- include "halfclose.cniArgs" . | nindent 2 }}
+resources: {{ toJson .Values.reaper.resources }}
+{{ include "halfclose.reaper" . }}
+  - {name: cni-bin, mountPath: {{ .Values.cni.binDir | quote }}, readOnly: true}
+  - {name: cni-conf, mountPath: {{ .Values.cni.confDir | quote }}, readOnly: true}
+{{- end -}}
+
+{{/* The fields of a container that only asks the reaper, over its socket. */}}
+{{- define "halfclose.asker" -}}
+resources: {{ toJson .Values.installer.resources }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+volumeMounts:
+  - {name: run, mountPath: /run/halfclose, readOnly: true}
 {{- end -}}
