@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -183,7 +184,7 @@ func TestMetricsHaveTheLabelsOfTheShippedRules(t *testing.T) {
 		t.Fatalf("%+v", m)
 	}
 	var got []string
-	for _, r := range m.Spec.PodMetricsEndpoints[0].Relabelings {
+	for _, r := range m.Spec.PodMetricsEndpoints[0].RelabelConfigs {
 		replacement := ""
 		if r.Replacement != nil {
 			replacement = *r.Replacement
@@ -197,7 +198,7 @@ func TestMetricsHaveTheLabelsOfTheShippedRules(t *testing.T) {
 		}
 	}
 	c := container(t, r.daemonSet(t), "reaper")
-	if len(c.Ports) != 1 || c.Ports[0].Name != m.Spec.PodMetricsEndpoints[0].Port || c.Ports[0].ContainerPort != 9999 || !slices.Contains(c.Args, "--metrics-address=:9999") {
+	if len(c.Ports) != 1 || c.Ports[0].Name != *m.Spec.PodMetricsEndpoints[0].Port || c.Ports[0].ContainerPort != 9999 || !slices.Contains(c.Args, "--metrics-address=:9999") {
 		t.Errorf("it listens on %v, with %q", c.Ports, c.Args)
 	}
 	off := container(t, render(t, "--set", "metrics.enabled=false").daemonSet(t), "reaper")

@@ -120,7 +120,7 @@ policy:
 	}
 	d := file.Defaults
 	if d.Source != "policy.yaml:defaults (line 1)" || fmt.Sprint(*d.Values.Grace, *d.Values.CloseWaitGrace, *d.ProbeCount) != "30m never 3" ||
-		d.Exempt[0].UIDs.String() != "1000660000" || d.Exempt[0].PeerPorts.String() != "5432" {
+		d.Exempt[0].UIDs[0] != (policy.UIDRange{First: 1000660000, Last: 1000660000}) || d.Exempt[0].PeerPorts.String() != "5432" {
 		t.Errorf("defaults are %+v", d)
 	}
 	e := file.Entries[len(file.Entries)-1]
