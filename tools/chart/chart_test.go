@@ -13,10 +13,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/halfclose/halfclose/pkg/cniconf"
 )
 
 func TestLintFindsNothing(t *testing.T) {
@@ -66,10 +72,10 @@ func TestNoContainerHasMoreThanItNeeds(t *testing.T) {
 		mounts := []string{"/etc/cni/net.d", "/opt/cni/bin"}
 		switch c.Name {
 		case "reaper":
-			want, mounts = []corev1.Capability{"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"}, []string{"/etc/cni/net.d", "/opt/cni/bin", "/run/halfclose", "/run/netns", "/var/lib/cni", "/var/lib/halfclose", "/var/run/netns"}
+			want, mounts = []corev1.Capability{"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"}, []string{"/etc/cni/net.d", "/etc/halfclose", "/opt/cni/bin", "/run/halfclose", "/run/netns", "/var/lib/cni", "/var/lib/halfclose", "/var/run/netns"}
 		case "doctor":
 			want, mounts = []corev1.Capability{"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"},
-				[]string{"/etc/cni/net.d", "/opt/cni/bin", "/run/halfclose", "/run/netns", "/var/lib/halfclose", "/var/run/netns"}
+				[]string{"/etc/cni/net.d", "/etc/halfclose", "/opt/cni/bin", "/run/halfclose", "/run/netns", "/var/lib/halfclose", "/var/run/netns"}
 		}
 		if !slices.Equal(s.Capabilities.Add, want) {
 			t.Errorf("%s has the capabilities %v, want %v", c.Name, s.Capabilities.Add, want)
@@ -93,11 +99,13 @@ func TestTheReaperSeesNetnsThatAreMountedLater(t *testing.T) {
 	ds := render(t, "--set", "reaper.netnsDirs={"+other+",/run/netns}").daemonSet(t)
 	volumes := make(map[string]string)
 	for _, v := range ds.Spec.Template.Spec.Volumes {
-		volumes[v.Name] = v.HostPath.Path
+		if v.HostPath != nil {
+			volumes[v.Name] = v.HostPath.Path
+		}
 	}
 	seen := make(map[string]bool)
 	for _, m := range container(t, ds, "reaper").VolumeMounts {
-		if volumes[m.Name] != m.MountPath {
+		if path, ok := volumes[m.Name]; ok && path != m.MountPath {
 			t.Errorf("%s shows %s of the node: a record's path leads elsewhere", m.MountPath, volumes[m.Name])
 		}
 		if m.MountPropagation != nil && *m.MountPropagation == corev1.MountPropagationHostToContainer {
@@ -109,6 +117,102 @@ func TestTheReaperSeesNetnsThatAreMountedLater(t *testing.T) {
 	}
 	if pod := ds.Spec.Template.Spec; !pod.HostPID || !pod.HostNetwork {
 		t.Error("it is not among the node's processes, or not in its network namespace")
+	}
+}
+
+// TestAdoptionReadsTheCachesOfTheRuntimeAndOfMultus holds the paths of the reaper's --cni-cache.
+func TestAdoptionReadsTheCachesOfTheRuntimeAndOfMultus(t *testing.T) {
+	reaper := container(t, render(t).daemonSet(t), "reaper")
+	if !slices.Contains(reaper.Args, "--adopt=true") {
+		t.Errorf("adoption is off: %q", reaper.Args)
+	}
+	for _, dir := range cniconf.CacheDirs() {
+		if !slices.ContainsFunc(reaper.VolumeMounts, func(m corev1.VolumeMount) bool {
+			return strings.HasPrefix(dir, m.MountPath+"/") && m.ReadOnly && m.Name == "cni-cache"
+		}) {
+			t.Errorf("the reaper does not see %s", dir)
+		}
+	}
+}
+
+// TestTheReaperFollowsTheConfigMap matters because the kubelet updates no mount with a subPath, and the reaper trusts only a
+// read-only mount of its own.
+func TestTheReaperFollowsTheConfigMap(t *testing.T) {
+	ds := render(t).daemonSet(t)
+	reaper := container(t, ds, "reaper")
+	if !slices.Contains(reaper.Args, "--policy-file=/etc/halfclose/policy.yaml") {
+		t.Errorf("a missing file would count as none: %q", reaper.Args)
+	}
+	if !slices.Contains(reaper.VolumeMounts, corev1.VolumeMount{Name: "policy", MountPath: "/etc/halfclose", ReadOnly: true}) {
+		t.Errorf("it has %v", reaper.VolumeMounts)
+	}
+	for _, v := range ds.Spec.Template.Spec.Volumes {
+		if v.Name == "policy" && (v.ConfigMap == nil || v.ConfigMap.Name != "halfclose-policy" || v.ConfigMap.Items != nil) {
+			t.Errorf("the volume is %+v", v)
+		}
+	}
+}
+
+func TestAChangeOfThePolicyRestartsNothing(t *testing.T) {
+	usual := render(t).daemonSet(t)
+	changed := render(t, "--set", "policy.defaults.grace=5m,excludedNamespaces={a,b},policy.podOverrides=none").daemonSet(t)
+	if diff := cmp.Diff(usual, changed); diff != "" {
+		t.Errorf("the DaemonSet changes:\n%s", diff)
+	}
+}
+
+// TestThePodsOfHooksAreNotTheDaemonSets matters because the controller of a DaemonSet adopts pods with its labels, and deletes them.
+func TestThePodsOfHooksAreNotTheDaemonSets(t *testing.T) {
+	r := render(t, "--set", "commonLabels.team=network")
+	test := r["DaemonSet halfclose-test"].(*appsv1.DaemonSet)
+	waits := r["Pod halfclose-test"].(*corev1.Pod)
+	hook := r["Job halfclose-uninstall"].(*batchv1.Job)
+	for _, ds := range []*appsv1.DaemonSet{r.daemonSet(t), test} {
+		selector := labels.SelectorFromSet(ds.Spec.Selector.MatchLabels)
+		if !selector.Matches(labels.Set(ds.Spec.Template.Labels)) {
+			t.Errorf("%s does not select its own pods: %v", ds.Name, ds.Spec.Template.Labels)
+		}
+		for name, other := range map[string]map[string]string{"test's pod": waits.Labels, "uninstall's pod": hook.Spec.Template.Labels} {
+			if selector.Matches(labels.Set(other)) {
+				t.Errorf("%s selects the %s: %v", ds.Name, name, other)
+			}
+		}
+	}
+	if labels.SelectorFromSet(r.daemonSet(t).Spec.Selector.MatchLabels).Matches(labels.Set(test.Spec.Template.Labels)) {
+		t.Errorf("the DaemonSet selects the pods of the test: %v", test.Spec.Template.Labels)
+	}
+}
+
+// TestHelmTestProvesEveryNode holds the parts of the proof; test/kind runs it.
+func TestHelmTestProvesEveryNode(t *testing.T) {
+	r := render(t, "--set", "nodeSelector.pool=edge,tolerations=null")
+	usual, test := r.daemonSet(t), r["DaemonSet halfclose-test"].(*appsv1.DaemonSet)
+	pod := test.Spec.Template.Spec
+	if diff := cmp.Diff(usual.Spec.Template.Spec.NodeSelector, pod.NodeSelector); diff != "" || cmp.Diff(usual.Spec.Template.Spec.Tolerations, pod.Tolerations) != "" {
+		t.Errorf("it runs on other nodes than the reaper: %s", diff)
+	}
+	if pod.HostNetwork {
+		t.Error("the plugin registers no pod in the host's network")
+	}
+	var runs []string
+	for _, c := range pod.InitContainers {
+		runs = append(runs, strings.Join(c.Args, " "))
+	}
+	want := []string{
+		"health", "policy show $(POD) --namespace=$(NAMESPACE)", "doctor --cni-bin-dir=/opt/cni/bin --cni-conf-dir=/etc/cni/net.d",
+	}
+	if !slices.Equal(runs, want) {
+		t.Errorf("it runs %q, want %q", runs, want)
+	}
+	role := r["Role halfclose-test"].(*rbacv1.Role)
+	if len(role.Rules) != 1 || !slices.Equal(role.Rules[0].ResourceNames, []string{"halfclose-test"}) || !slices.Equal(role.Rules[0].Verbs, []string{"get", "list", "watch"}) {
+		t.Errorf("it may %+v", role.Rules)
+	}
+	for _, name := range []string{"DaemonSet", "Pod", "ServiceAccount", "Role", "RoleBinding"} {
+		object := r[name+" halfclose-test"].(metav1.Object)
+		if a := object.GetAnnotations(); a["helm.sh/hook"] != "test" || a["helm.sh/hook-delete-policy"] != "before-hook-creation,hook-succeeded" {
+			t.Errorf("%s: %v", name, a)
+		}
 	}
 }
 
@@ -230,15 +334,10 @@ func TestRemovalUninstallsOnEachNodeWithoutAWatch(t *testing.T) {
 	if job.Annotations["helm.sh/hook"] != "pre-delete" || !strings.Contains(strings.Join(job.Spec.Template.Spec.Containers[0].Args, " "), "rollout status daemonset/halfclose") {
 		t.Errorf("%+v", job)
 	}
-	for label, value := range usual.Spec.Selector.MatchLabels {
-		if job.Spec.Template.Labels[label] == value && label == "app.kubernetes.io/name" {
-			t.Error("the DaemonSet would take the hook's pod for its own")
-		}
-	}
 	if rules := r["Role halfclose-uninstall"].(*rbacv1.Role).Rules; len(rules) != 1 || !slices.Equal(rules[0].ResourceNames, []string{"halfclose"}) {
 		t.Errorf("the hook may change more than the DaemonSet: %+v", rules)
 	}
-	if without := render(t, "--set", "uninstallHook.enabled=false"); len(without) != 2 {
+	if without := render(t, "--skip-tests", "--set", "uninstallHook.enabled=false"); len(without) != 3 {
 		t.Errorf("without the hook there is %v", slices.Sorted(maps.Keys(without)))
 	}
 }
@@ -288,7 +387,7 @@ func TestAnInvalidValueIsRefusedByItsName(t *testing.T) {
 		"updateStrategy.rollingUpdate.maxSurge=1": "maxSurge", // two reapers on a node
 		"reaper.extraArgs={mode=off}":             "/reaper/extraArgs/0",
 		"reaper.livenessProbe.exec=x":             "exec",
-		"extraVolumes[0].emptyDir.medium=":        "/extraVolumes/0",
+		"extraVolumes[0].emptyDir.medium=x":       "/extraVolumes/0",
 		"commonLabels.a=1":                        "/commonLabels/a", // a number
 		// The policy of the network's entry has moved to the policy file.
 		"policy.grace=10m":          "'grace' not allowed",
@@ -300,6 +399,7 @@ func TestAnInvalidValueIsRefusedByItsName(t *testing.T) {
 		"uninstallHook.timeout=300": "/uninstallHook/timeout",
 	} {
 		t.Run(value, func(t *testing.T) {
+			t.Parallel()
 			_, err := template(t, "1.34.0", "--set", value)
 			if err == nil || !strings.Contains(err.Error(), says) {
 				t.Errorf("got %v, want an error with %q", err, says)

@@ -64,17 +64,23 @@ func template(t *testing.T, version string, args ...string) (string, error) {
 	return helm(t, append([]string{"template", "halfclose", chartDir, "--namespace", "kube-system", "--kube-version", version}, args...)...)
 }
 
+// mustTemplate renders the chart for the cluster of most tests.
+func mustTemplate(t *testing.T, args ...string) string {
+	t.Helper()
+	text, err := template(t, "1.34.0", args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
 // rendered has the objects of a rendered chart by kind and name.
 type rendered map[string]any
 
 // render renders the chart, and reads each object.
 func render(t *testing.T, args ...string) rendered {
 	t.Helper()
-	text, err := template(t, "1.34.0", args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return parse(t, text)
+	return parse(t, mustTemplate(t, args...))
 }
 
 // types are the Go types of the API objects that the chart makes.

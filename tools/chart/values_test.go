@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"gopkg.in/yaml.v3"
@@ -126,7 +127,9 @@ func TestTheSchemaKnowsEveryValue(t *testing.T) {
 	if err := yaml.Unmarshal(chartFile(t, "values.yaml"), &values); err != nil {
 		t.Fatal(err)
 	}
-	delete(schema.Properties, "global") // Helm's own
+	global := schema.Properties["global"]
+	global.AdditionalProperties = false // in the file it is not: a chart above this one has other keys there
+	schema.Properties["global"] = global
 	compare(t, "", values, schema)
 }
 
@@ -145,7 +148,7 @@ func compare(t *testing.T, prefix string, values map[string]any, schema schemaNo
 		if !ok {
 			t.Errorf("the schema does not know %s%s", prefix, key)
 		}
-		if m, ok := value.(map[string]any); ok && property.Properties != nil && key != "resources" {
+		if m, ok := value.(map[string]any); ok && property.Properties != nil {
 			compare(t, prefix+key+".", m, property)
 		}
 	}
@@ -153,5 +156,127 @@ func compare(t *testing.T, prefix string, values map[string]any, schema schemaNo
 		if _, ok := values[key]; !ok {
 			t.Errorf("the schema knows %s%s, and values.yaml does not", prefix, key)
 		}
+	}
+}
+
+// others has another value than the default for each value of values.yaml, and values without which it has no effect.
+var others = map[string]struct{ value, with string }{
+	"mode":                           {value: `"destroy"`},
+	"excludedNamespaces":             {value: `["shop"]`},
+	"policy.defaults":                {value: `{"grace":"30m"}`},
+	"policy.podOverrides":            {value: `"none"`},
+	"policy.pods":                    {value: `[{"match":{"pod":"x"},"set":{"grace":"30m"}}]`},
+	"global.imageRegistry":           {value: `"registry.example.com"`},
+	"global.imagePullSecrets":        {value: `[{"name":"a"}]`},
+	"image.registry":                 {value: `""`},
+	"image.repository":               {value: `"other"`},
+	"image.tag":                      {value: `"v9"`},
+	"image.digest":                   {value: `"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"`},
+	"image.pullPolicy":               {value: `"Always"`},
+	"imagePullSecrets":               {value: `[{"name":"b"}]`},
+	"cni.binDir":                     {value: `"/home/kubernetes/bin"`},
+	"cni.confDir":                    {value: `"/etc/kubernetes/cni/net.d"`},
+	"cni.dropIn":                     {value: `true`},
+	"cni.wait":                       {value: `"1m"`},
+	"cni.failurePolicy":              {value: `"fail"`},
+	"cni.podOverrides":               {value: `"relax"`},
+	"reaper.finder":                  {value: `"bpf"`},
+	"reaper.bpfSockets":              {value: `1000000`},
+	"reaper.minGrace":                {value: `"2s"`},
+	"reaper.adopt":                   {value: `false`},
+	"reaper.sample":                  {value: `"5s"`},
+	"reaper.cpuBudget":               {value: `"1%"`},
+	"reaper.maxDestroysPerSecond":    {value: `0`},
+	"reaper.maxAsksPerSecond":        {value: `1`},
+	"reaper.askCPUBudget":            {value: `"1%"`},
+	"reaper.logLevel":                {value: `"debug"`},
+	"reaper.logFormat":               {value: `"json"`},
+	"reaper.extraArgs":               {value: `["--idle-exit=1h"]`},
+	"reaper.extraEnv":                {value: `[{"name":"GOMEMLIMIT","value":"400MiB"}]`},
+	"reaper.extraVolumeMounts":       {value: `[{"name":"x","mountPath":"/x"}]`},
+	"reaper.capabilities":            {value: `["SYS_ADMIN","NET_ADMIN"]`},
+	"reaper.securityContext":         {value: `{"appArmorProfile":{"type":"Localhost","localhostProfile":"x"}}`},
+	"reaper.netnsDirs":               {value: `["/run/docker/netns"]`},
+	"reaper.resources":               {value: `{"limits":{"memory":"1Gi"}}`},
+	"reaper.startupProbe":            {value: `{"failureThreshold":60}`},
+	"reaper.readinessProbe":          {value: `{"periodSeconds":20}`},
+	"reaper.livenessProbe":           {value: `{"initialDelaySeconds":9}`},
+	"installer.capabilities":         {value: `["CHOWN"]`},
+	"installer.securityContext":      {value: `{"privileged":true}`},
+	"installer.resources":            {value: `{"limits":{"memory":"1Gi"}}`},
+	"doctor":                         {value: `true`},
+	"metrics.enabled":                {value: `false`},
+	"metrics.port":                   {value: `9999`},
+	"metrics.podMonitor.enabled":     {value: `true`},
+	"metrics.podMonitor.interval":    {value: `"15s"`, with: "metrics.podMonitor.enabled=true"},
+	"metrics.podMonitor.labels":      {value: `{"release":"prometheus"}`, with: "metrics.podMonitor.enabled=true"},
+	"uninstall":                      {value: `true`},
+	"uninstallHook.enabled":          {value: `false`},
+	"uninstallHook.image.registry":   {value: `"registry.example.com"`},
+	"uninstallHook.image.repository": {value: `"bitnami/kubectl"`},
+	"uninstallHook.image.tag":        {value: `"v1.33.0"`},
+	"uninstallHook.image.digest":     {value: `"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"`},
+	"uninstallHook.image.pullPolicy": {value: `"Always"`},
+	"uninstallHook.resources":        {value: `{"limits":{"memory":"1Gi"}}`},
+	"uninstallHook.timeout":          {value: `"9m"`},
+	"test.timeout":                   {value: `"9m"`},
+	"nameOverride":                   {value: `"reaper"`},
+	"fullnameOverride":               {value: `"other"`},
+	"commonLabels":                   {value: `{"team":"network"}`},
+	"commonAnnotations":              {value: `{"example.com/team":"network"}`},
+	"daemonSetAnnotations":           {value: `{"example.com/team":"network"}`},
+	"podAnnotations":                 {value: `{"example.com/team":"network"}`},
+	"podLabels":                      {value: `{"team":"network"}`},
+	"serviceAccount.create":          {value: `false`},
+	"serviceAccount.name":            {value: `"node-agent"`},
+	"serviceAccount.annotations":     {value: `{"example.com/role":"x"}`},
+	"nodeSelector":                   {value: `{"pool":"edge"}`},
+	"affinity":                       {value: `{"nodeAffinity":{}}`},
+	"tolerations":                    {value: `[]`},
+	"priorityClassName":              {value: `"system-cluster-critical"`},
+	"updateStrategy":                 {value: `{"type":"OnDelete"}`},
+	"revisionHistoryLimit":           {value: `2`},
+	"terminationGracePeriodSeconds":  {value: `30`},
+	"podSecurityContext":             {value: `{"seccompProfile":{"type":"Localhost","localhostProfile":"x"}}`},
+	"extraVolumes":                   {value: `[{"name":"x","emptyDir":{}}]`},
+	"extraContainers":                {value: `[{"name":"proxy","image":"x"}]`},
+	"openshift.enabled":              {value: `true`},
+}
+
+// TestNoValueIsDead changes each value alone: the objects change, and each is still one that the API accepts.
+func TestNoValueIsDead(t *testing.T) {
+	var root yaml.Node
+	if err := yaml.Unmarshal(chartFile(t, "values.yaml"), &root); err != nil {
+		t.Fatal(err)
+	}
+	known := make(map[string]bool)
+	for _, row := range rows(t, root.Content[0], "") {
+		_, rest, _ := strings.Cut(row, "`")
+		name, _, _ := strings.Cut(rest, "`")
+		known[name] = true
+		if _, ok := others[name]; !ok {
+			t.Errorf("the test has no other value of %s", name)
+		}
+	}
+	defaults := sync.OnceValue(func() string { return mustTemplate(t) })
+	for name, other := range others {
+		if !known[name] {
+			t.Errorf("the test has %s, and values.yaml does not", name)
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			before := defaults()
+			args := []string{"--set-json", name + "=" + other.value}
+			if other.with != "" {
+				before = mustTemplate(t, "--set", other.with)
+				args = append(args, "--set", other.with)
+			}
+			after := mustTemplate(t, args...)
+			if after == before {
+				t.Errorf("%s=%s changes nothing", name, other.value)
+			}
+			parse(t, after)
+		})
 	}
 }
