@@ -122,7 +122,7 @@ policy:
 		t.Errorf("podOverrides is %s", file.PodOverrides)
 	}
 	d := file.Defaults
-	if d.Source != "policy.yaml:defaults (line 3)" || fmt.Sprint(*d.Values.Grace, *d.Values.CloseWaitGrace, *d.ProbeCount) != "30m never 3" ||
+	if d.Source != "policy.yaml:defaults (line 3)" || fmt.Sprint(*d.Grace, *d.CloseWaitGrace, *d.ProbeCount) != "30m never 3" ||
 		d.Exempt[0].UIDs[0] != (policy.UIDRange{First: 1000660000, Last: 1000660000}) || d.Exempt[0].PeerPorts.String() != "5432" {
 		t.Errorf("defaults are %+v", d)
 	}
