@@ -160,7 +160,7 @@ sbom() {
     dir=$work/kubectl/$(basename "$file" .tar.gz)
     mkdir -p "$dir"
     tar -xzf "$file" -C "$dir"
-    describe "$(ls "$dir"/kubectl-halfclose{,.exe} 2>/dev/null)" "$work/kubectl" "$(basename "$file" .tar.gz)"
+    describe "$(find "$dir" -name kubectl-halfclose -o -name kubectl-halfclose.exe)" "$work/kubectl" "$(basename "$file" .tar.gz)"
   done
 }
 

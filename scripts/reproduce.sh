@@ -42,7 +42,7 @@ clone=$dir/somewhere/else/halfclose
 git clone -q --no-hardlinks . "$clone"
 git -C "$clone" checkout -q --detach "$(git rev-parse HEAD)"
 mkdir -p "$clone/bin" "$dir/home"
-cp -a bin/tools "$clone/bin/tools" # helm and nfpm of the versions that go.mod pins
+ln -s "$PWD/bin/tools" "$clone/bin/tools" # helm and nfpm of the versions that go.mod pins
 echo "reproduce: building $(git rev-parse --short HEAD) again in $clone"
 HOME=$dir/home VERSION=$version PLATFORMS=${platforms[*]} FORMATS=${formats[*]} DIST='' WORK='' "$clone/scripts/release.sh"
 second=$clone/dist
