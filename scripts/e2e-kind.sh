@@ -83,6 +83,12 @@ make_release() {
   ln -s "$PWD/bin/release/halfclose-cni-linux-$arch" "$needs/plugin"
 }
 
+# operator_types prints the directory of the Prometheus operator's module, which has its custom resources.
+operator_types() {
+  (cd test/monitoring/operator && go mod download -json github.com/prometheus-operator/prometheus-operator@v0.87.1) |
+    sed -n 's/.*"Dir": "\(.*\)".*/\1/p'
+}
+
 build_test() {
   export CGO_ENABLED=0
   mkdir "$needs/peer"
@@ -130,7 +136,7 @@ mkdir -p "$needs" "$log"
 trap finish EXIT
 trap pass INT TERM HUP
 
-step "install packages" scripts/deps.sh ca-certificates python3 util-linux
+step "install packages" scripts/deps.sh ca-certificates python3 util-linux prometheus
 has_docker || step "install Docker" scripts/deps.sh docker.io
 step "build kind" fetch kind "" scripts/tool.sh kind
 step "build Helm" fetch helm "" scripts/tool.sh helm
@@ -152,6 +158,7 @@ step "build the release to upgrade from" fetch_previous
 step "make the release" make_release
 ln -s "$PWD/deploy/kubernetes" "$needs/deploy"
 ln -s "$log" "$needs/logs"
+step "fetch the Prometheus operator's types" fetch operator /example/prometheus-operator-crd operator_types
 step "build the test" build_test
 export E2E_KIND_NEEDS=$needs
 cd test/kind

@@ -37,21 +37,6 @@ func (s *story) operator(t *testing.T) {
 	}
 }
 
-func (s *story) metrics(t *testing.T) {
-	for _, node := range nodes() {
-		path := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:20470/proxy/metrics", namespace, reaperPod(t, node))
-		want := []string{"halfclose_build_info{", `halfclose_mode{mode="destroy"} 1`}
-		if node == worker { // the twin runs there
-			want = append(want, `halfclose_sockets{namespace="default",state="FIN_WAIT2"} 1`)
-		}
-		for _, sample := range want {
-			nstest.Eventually(t, slow, "the metrics of "+node+" have "+sample, func() bool {
-				return containsLine(kubectl(t, "get", "--raw", path), sample)
-			})
-		}
-	}
-}
-
 func (s *story) rollout(t *testing.T) {
 	startPods(t, pod{name: "aging", node: worker, annotations: patient(), args: []string{
 		"connect", s.server + ":7001", "leak", "--", "connect", s.server + ":7003", "shut",

@@ -4,7 +4,6 @@
 package chart
 
 import (
-	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -14,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -281,36 +279,6 @@ func TestProbesUseTheReapersOwnSocket(t *testing.T) {
 	}
 }
 
-func TestMetricsHaveTheLabelsOfTheShippedRules(t *testing.T) {
-	r := render(t, "--set", "metrics.podMonitor.enabled=true,metrics.port=9999,metrics.podMonitor.labels.release=prometheus")
-	m, ok := r["PodMonitor halfclose"].(*monitoringv1.PodMonitor)
-	if !ok || len(m.Spec.PodMetricsEndpoints) != 1 || !m.Spec.PodMetricsEndpoints[0].HonorLabels {
-		t.Fatalf("%+v", m)
-	}
-	var got []string
-	for _, r := range m.Spec.PodMetricsEndpoints[0].RelabelConfigs {
-		replacement := ""
-		if r.Replacement != nil {
-			replacement = *r.Replacement
-		}
-		got = append(got, fmt.Sprintf("%s from %v %s", r.TargetLabel, r.SourceLabels, replacement))
-	}
-	// Both rules and dashboard need these two labels. The operator's own are NAMESPACE/PODMONITOR and the pod's address.
-	for _, want := range []string{"job from [] halfclose", "instance from [__meta_kubernetes_pod_node_name] "} {
-		if !slices.Contains(got, want) {
-			t.Errorf("the relabelings are %q, without %q", got, want)
-		}
-	}
-	c := container(t, r.daemonSet(t), "reaper")
-	if len(c.Ports) != 1 || c.Ports[0].Name != *m.Spec.PodMetricsEndpoints[0].Port || c.Ports[0].ContainerPort != 9999 || !slices.Contains(c.Args, "--metrics-address=:9999") {
-		t.Errorf("it listens on %v, with %q", c.Ports, c.Args)
-	}
-	off := container(t, render(t, "--set", "metrics.enabled=false").daemonSet(t), "reaper")
-	if len(off.Ports) > 0 || slices.ContainsFunc(off.Args, func(a string) bool { return strings.HasPrefix(a, "--metrics") }) {
-		t.Errorf("without metrics it listens on %v, with %q", off.Ports, off.Args)
-	}
-}
-
 func TestRemovalUninstallsOnEachNodeWithoutAWatch(t *testing.T) {
 	r := render(t)
 	hook := r["ConfigMap halfclose-uninstall"].(*corev1.ConfigMap)
@@ -382,6 +350,9 @@ func TestAnInvalidValueIsRefusedByItsName(t *testing.T) {
 		"cni.binDir=opt/cni/bin":                  "/cni/binDir",
 		"image.digest=latest":                     "/image/digest",
 		"metrics.port=0":                          "/metrics/port",
+		"metrics.address=eth0":                    "/metrics/address",
+		"metrics.podMonitor.interval=often":       "/metrics/podMonitor/interval",
+		"metrics.podMonitor.namespace=A B":        "/metrics/podMonitor/namespace",
 		"uninstallHook.image=kubectl:v1":          "/uninstallHook/image",
 		"updateStrategy.type=Recreate":            "/updateStrategy/type",
 		"updateStrategy.rollingUpdate.maxSurge=1": "maxSurge", // two reapers on a node

@@ -88,14 +88,14 @@ spec:
             {{- end }}
             - {{ printf "--cni-conf-dir=%s" .Values.cni.confDir | quote }}
             {{- if .Values.metrics.enabled }}
-            - --metrics-address=:{{ .Values.metrics.port }}
+            - {{ printf "--metrics-address=%s:%v" (include "halfclose.metricsHost" .) .Values.metrics.port | quote }}
             {{- end }}
             {{- range .Values.reaper.extraArgs }}
             - {{ . | quote }}
             {{- end }}
-          {{- with .Values.reaper.extraEnv }}
+          {{- with include "halfclose.reaperEnv" . | trim }}
           env:
-            {{- toYaml . | nindent 12 }}
+            {{- . | nindent 12 }}
           {{- end }}
           {{- if .Values.metrics.enabled }}
           ports:

@@ -1,0 +1,106 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package kind_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/test/prometheus"
+)
+
+// prometheus scrapes the DaemonSet with a real Prometheus, which has the configuration that the Prometheus operator generates
+// for the chart's PodMonitor, discovers the pods by the API server, and evaluates the chart's PrometheusRule.
+func (s *story) prometheus(t *testing.T) {
+	for _, kind := range []string{"podmonitors", "prometheusrules"} {
+		kubectl(t, "apply", "--server-side", "-f", need(t, "operator")+"/monitoring.coreos.com_"+kind+".yaml")
+		kubectl(t, "wait", "--for=condition=Established", "crd/"+kind+".monitoring.coreos.com", "--timeout", slow.String())
+	}
+	deploy(t, "mode=destroy", "metrics.podMonitor.enabled=true", "metrics.prometheusRule.enabled=true", "metrics.dashboard.enabled=true")
+	p, rules := startPrometheus(t)
+
+	targets := make(map[string]prometheus.Sample) // the series up by node
+	nstest.Eventually(t, slow, "every node's reaper is up, and nothing else", func() bool {
+		clear(targets)
+		up, err := p.Query(`up{job="halfclose"}`, false)
+		for _, u := range up {
+			targets[u.Labels["instance"]] = u
+		}
+		return err == nil && len(up) == len(nodes()) && slices.Equal(slices.Sorted(maps.Keys(targets)), nodes()) &&
+			targets[worker].Value == 1 && targets[controlPlane].Value == 1
+	})
+	if l := targets[worker].Labels; l["node"] != worker || l["namespace"] != namespace || l["pod"] != reaperPod(t, worker) {
+		t.Errorf("the worker's target has the labels %v", l)
+	}
+	for _, expr := range []string{ // the twin runs on the worker
+		fmt.Sprintf(`halfclose_sockets{job="halfclose", instance=%q, namespace="default", state="FIN_WAIT2"} >= 1`, worker),
+		fmt.Sprintf(`instance_state:halfclose_sockets:sum{job="halfclose", instance=%q, state="FIN_WAIT2"} >= 1`, worker),
+		`halfclose_mode{job="halfclose", mode="destroy"} == 1`,
+	} {
+		nstest.Eventually(t, slow, expr+" has a value", func() bool {
+			series, err := p.Query(expr, false)
+			return err == nil && len(series) > 0
+		})
+	}
+	active := func() (names []string) {
+		for _, r := range p.Rules(t) {
+			if r.Health == "err" {
+				t.Fatalf("%s: %s", r.Name, r.LastError)
+			}
+			for _, a := range r.Alerts {
+				if r.Name == "HalfcloseReaperDown" || r.Name == "HalfcloseReapersAbsent" {
+					names = append(names, r.Name+" "+a.Labels["instance"])
+				}
+			}
+		}
+		return names
+	}
+	if got := active(); len(got) > 0 {
+		t.Errorf("with every reaper up these alerts are active: %q", got)
+	}
+
+	pid := status(t, worker).Holder.PID
+	t.Cleanup(func() { onNode(t, worker, fmt.Sprintf("kill -CONT %d || true", pid)) })
+	onNode(t, worker, fmt.Sprintf("kill -STOP %d", pid))
+	nstest.Eventually(t, slow, "the alert on the stopped reaper is active, and no other", func() bool {
+		return slices.Equal(active(), []string{"HalfcloseReaperDown " + worker})
+	})
+	onNode(t, worker, fmt.Sprintf("kill -CONT %d", pid))
+	nstest.Eventually(t, slow, "the alert is gone", func() bool { return len(active()) == 0 })
+
+	prometheus.CheckAlerts(t, rules, targets[controlPlane].Labels, targets[worker].Labels)
+}
+
+// startPrometheus starts a Prometheus beside the cluster, as kubectl is, and returns the file of its rules too.
+func startPrometheus(t *testing.T) (server *prometheus.Server, rules string) {
+	t.Helper()
+	var rule struct{ Spec json.RawMessage }
+	getInto(t, &rule, "prometheusrule", release, "--namespace", namespace)
+	rules = filepath.Join(t.TempDir(), "rules.yaml") // JSON is YAML
+	if err := os.WriteFile(rules, rule.Spec, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config, err := os.ReadFile(top + "/test/monitoring/operator/prometheus.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const discovery = "\n  - role: pod\n"
+	access := prometheus.Edit(t, string(config), map[string]string{discovery: discovery + "    kubeconfig_file: " + os.Getenv("KUBECONFIG") + "\n"})
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // a free port
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return prometheus.Start(t, address, access, prometheus.OperatorRules, rules), rules
+}
