@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -57,11 +58,12 @@ const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 
 // The limits of the TCP listener.
 const (
-	maxTCPConns     = 32
-	tcpReadTimeout  = 5 * time.Second  // of a request
-	tcpWriteTimeout = 10 * time.Second // of an answer
-	maxTCPHeader    = 8 << 10          // bytes
-	maxScrapeAge    = time.Second      // of a scrape that is served again
+	maxTCPConns      = 64
+	tcpHeaderTimeout = 3 * time.Second  // of a request's header, its first byte included
+	tcpReadTimeout   = 5 * time.Second  // of a request
+	tcpWriteTimeout  = 10 * time.Second // of an answer
+	maxTCPHeader     = 8 << 10          // bytes
+	maxScrapeAge     = time.Second      // of a scrape that is served again
 )
 
 // ListenTCP opens a listener at an address, such as "127.0.0.1:20470" or ":20470".
@@ -85,17 +87,19 @@ func ListenTCP(ctx context.Context, address string) (net.Listener, error) {
 // Serve answers requests on l until ctx is done, then closes l.
 func (s *Scrape) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
-		Handler: s, ReadTimeout: tcpReadTimeout, WriteTimeout: tcpWriteTimeout, MaxHeaderBytes: maxTCPHeader,
-		DisableGeneralOptionsHandler: true,
+		Handler: s, ReadHeaderTimeout: tcpHeaderTimeout, ReadTimeout: tcpReadTimeout, WriteTimeout: tcpWriteTimeout,
+		MaxHeaderBytes: maxTCPHeader, DisableGeneralOptionsHandler: true,
 	}
 	srv.SetKeepAlivesEnabled(false) // a scraper sends a few requests a minute
 	limit := connLimit(maxTCPConns)
-	limited := limitConns(srv, l, limit, func() {
-		if server := s.subject.Load().server; server != nil {
+	fair := newFairListener(l, limit, func(from netip.Prefix, isFull bool) {
+		s.log.Warn("closing connections of a client with too many", "listener", l.Addr().String(), "client", from.String())
+		if server := s.subject.Load().server; server != nil && isFull {
 			server.full(l.Addr(), limit)
 		}
 	})
-	if err := serve(ctx, srv, limited, s.log, shutdownTimeout); err != nil {
+	fair.attach(srv)
+	if err := serve(ctx, srv, fair, s.log, shutdownTimeout); err != nil {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return nil
