@@ -3,15 +3,14 @@
 
 // Package systemlog writes to the node's system log: entries to journald, or single warnings to journald or syslog.
 //
-// The plugin links it, and runs for a few milliseconds: the package opens nothing before there is a line to write.
+// The plugin links it, and runs for a few milliseconds: the package opens nothing before there is a line to write, and does without
+// net.Dial and log/syslog, which link a DNS resolver.
 package systemlog
 
 import (
 	"errors"
 	"fmt"
-	"io"
-	"log/syslog"
-	"net"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +31,7 @@ const MaxWait = 100 * time.Millisecond
 // uses all of a core until there is room. See docs/decisions/2026-11-29-own-journald-connection.md.
 type Journal struct {
 	path string
-	conn *net.UnixConn
+	conn *os.File
 }
 
 // DialJournal connects to the socket at path, or DefaultJournalSocket if it is empty. It fails if no process is bound to it.
@@ -45,7 +44,7 @@ func DialJournal(path string) (*Journal, error) {
 }
 
 func (j *Journal) dial() error {
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: j.path, Net: "unixgram"})
+	conn, err := connectSocket(unix.SOCK_DGRAM, j.path)
 	if err != nil {
 		return fmt.Errorf("connect to journald: %w", err)
 	}
@@ -73,8 +72,8 @@ func (j *Journal) Close() error { return j.conn.Close() }
 
 // Log writes single warnings, for a process that exits too soon for a logger. The zero value is the node's.
 type Log struct {
-	journalSocket string                         // empty is DefaultJournalSocket
-	dialSyslog    func() (io.WriteCloser, error) // nil is the local syslog daemon
+	journalSocket string // empty is DefaultJournalSocket
+	syslogSocket  string // empty is the local syslog daemon's
 }
 
 // Warn writes one line to journald, or to syslog if it cannot connect to journald. It returns within MaxWait, and without
@@ -100,14 +99,10 @@ func (l Log) write(message string, attrs []Attr) error {
 		_, err := j.Write(Entry(PriorityWarning, message, attrs))
 		return errors.Join(err, j.Close())
 	}
-	dial := l.dialSyslog
-	if dial == nil {
-		dial = func() (io.WriteCloser, error) { return syslog.New(syslog.LOG_DAEMON|syslog.LOG_WARNING, Identifier) }
-	}
-	w, err := dial()
+	conn, err := dialSyslog(l.syslogSocket)
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(w, line(message, attrs))
-	return errors.Join(err, w.Close())
+	_, err = conn.WriteString(syslogLine(time.Now(), line(message, attrs)))
+	return errors.Join(err, conn.Close())
 }

@@ -6,8 +6,6 @@ package systemlog
 import (
 	"bytes"
 	"errors"
-	"io"
-	"log/syslog"
 	"net"
 	"os"
 	"path/filepath"
@@ -26,12 +24,7 @@ func testLog(t *testing.T) (l Log, syslogSocket string) {
 	t.Helper()
 	dir := t.TempDir()
 	syslogSocket = filepath.Join(dir, "log")
-	return Log{
-		journalSocket: filepath.Join(dir, "journal"),
-		dialSyslog: func() (io.WriteCloser, error) {
-			return syslog.Dial("unixgram", syslogSocket, syslog.LOG_DAEMON|syslog.LOG_WARNING, Identifier)
-		},
-	}, syslogSocket
+	return Log{journalSocket: filepath.Join(dir, "journal"), syslogSocket: syslogSocket}, syslogSocket
 }
 
 func TestAWarningGoesToJournaldFirst(t *testing.T) {
