@@ -15,7 +15,7 @@ import (
 // syslogWarning is the priority of a syslog line: facility daemon (3), severity warning (4).
 const syslogWarning = 3<<3 | 4
 
-// dialSyslog connects to a syslog daemon's socket, or if path is empty to one of those that log/syslog tries.
+// dialSyslog connects to a syslog daemon's socket, or if path is empty to the first of the paths of log/syslog with a listener.
 func dialSyslog(path string) (*os.File, error) {
 	paths := []string{"/dev/log", "/var/run/syslog", "/var/run/log"}
 	if path != "" {
