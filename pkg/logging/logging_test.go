@@ -142,7 +142,7 @@ func TestNewErrors(t *testing.T) {
 		want string
 	}{
 		{"the format is unknown", logging.Options{Format: "xml"}, `unknown log format "xml": use "text" or "json"`},
-		{"no journald and no file name", logging.Options{Auto: true, JournalSocket: none}, "connect to journald: dial unixgram " + none + ": connect: no such file or directory"},
+		{"no journald and no file name", logging.Options{Auto: true, JournalSocket: none}, "connect to journald: connect " + none + ": no such file or directory"},
 		{"no journald and no directory", logging.Options{Auto: true, JournalSocket: none, File: none + "/log"}, "open log file: open " + none + "/log: no such file or directory"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
