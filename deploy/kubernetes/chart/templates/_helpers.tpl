@@ -54,7 +54,7 @@ annotations:
 {{- merge $own .root.Values.commonLabels | toYaml -}}
 {{- end -}}
 
-{{/* The reference of an image: (dict "root" $ "image" VALUES "tag" DEFAULT). */}}
+{{/* The reference of an image: (dict "root" $ "image" VALUES), and "tag" for an image whose tag may be empty. */}}
 {{- define "halfclose.image" -}}
 {{- with .root.Values.global.imageRegistry | default .image.registry }}{{ . }}/{{ end -}}
 {{ .image.repository }}
@@ -77,7 +77,7 @@ imagePullSecrets: {{ toJson . }}
 {{/* The fields of a container that runs kubectl, and of its pod's spec. */}}
 {{- define "halfclose.kubectl" -}}
 {{- with .Values.uninstallHook -}}
-image: {{ include "halfclose.image" (dict "root" $ "image" .image "tag" "latest") }}
+image: {{ include "halfclose.image" (dict "root" $ "image" .image) }}
 imagePullPolicy: {{ .image.pullPolicy }}
 resources: {{ toJson .resources }}
 {{- end }}
