@@ -23,13 +23,13 @@ list() {
 # The paths of REUSE.toml mean the same to git.
 mapfile -t covered < <(sed -n 's/^  "\(.*\)",$/:(glob)\1/p' REUSE.toml)
 
-# A header is in the first ten lines: below them, the word may be part of a text.
+# A header is in the first 40 lines, in a template below its conditions: further down, the word may be part of a text.
 while read -r file; do
   fail "$file has no line \"SPDX-License-Identifier: ...\" in its header: add it, or the path to REUSE.toml"
 done < <(comm -23 <(list | sort) <(list "${covered[@]}" | sort) | xargs -d '\n' awk '
   FNR == 1 { if (file != "") print file; file = FILENAME }
   /SPDX-License-Identifier: / { file = ""; nextfile }
-  FNR == 10 { nextfile }
+  FNR == 40 { nextfile }
   END { if (file != "") print file }')
 
 # The identifiers of headers and of REUSE.toml.
