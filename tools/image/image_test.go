@@ -338,6 +338,11 @@ func TestTheShippedArchiveHoldsTheShippedBinaries(t *testing.T) {
 	platforms, images := images(t, i)
 	for _, platform := range platforms {
 		root, suffix := rootfs(t, images[platform]), "-"+strings.ReplaceAll(platform, "/", "-")
+		for _, name := range []string{"LICENSE", "THIRD_PARTY_NOTICES", "GPL-2.0-only.txt"} {
+			if !bytes.Equal(root["usr/share/doc/halfclose/"+name].content, read(t, dist+"share/licenses/"+name)) {
+				t.Errorf("%s for %s is not that of make notices", name, platform)
+			}
+		}
 		for name, in := range map[string]string{"usr/local/bin/halfclose": "halfclose", "usr/local/lib/halfclose/cni/halfclose": "halfclose-cni"} {
 			if !bytes.Equal(root[name].content, read(t, dist+in+suffix)) {
 				t.Errorf("%s for %s is not %s in dist", name, platform, in+suffix)
