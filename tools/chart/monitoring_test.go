@@ -191,3 +191,24 @@ func repositoryFile(t *testing.T, name string) []byte {
 	}
 	return b
 }
+
+// TestTheGuidesProxyFitsTheChart renders the chart with the values that docs/alerts.md has for a proxy with authentication.
+func TestTheGuidesProxyFitsTheChart(t *testing.T) {
+	_, block, ok := strings.Cut(string(repositoryFile(t, "docs/alerts.md")), "In the chart's values:\n\n")
+	if !ok {
+		t.Fatal("docs/alerts.md has no values for a proxy")
+	}
+	block, _, _ = strings.Cut(block, "\n\n")
+	values := filepath.Join(t.TempDir(), "values.yaml")
+	if err := os.WriteFile(values, []byte(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ds := render(t, "--values", values).daemonSet(t)
+	if args := container(t, ds, "reaper").Args; !slices.Contains(args, "--metrics-address=[127.0.0.1]:20470") {
+		t.Errorf("the reaper is reachable without the proxy: %q", args)
+	}
+	mounted := container(t, ds, "kube-rbac-proxy").VolumeMounts[0].Name
+	if !slices.ContainsFunc(ds.Spec.Template.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == mounted && v.Projected != nil }) {
+		t.Errorf("the proxy mounts %s, which is no volume with a token", mounted)
+	}
+}
