@@ -8,14 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-
-	"golang.org/x/sys/unix"
 )
 
 // SizeofID is the length of an ID as bytes: the family and the kernel's struct inet_diag_sockid.
 const SizeofID = 1 + sizeofSockID
 
 const sizeofSockID = 48
+
+// The address families of Linux, AF_INET and AF_INET6, on any platform.
+const (
+	familyIPv4 = 2
+	familyIPv6 = 10
+)
 
 // Offsets in struct inet_diag_sockid (include/uapi/linux/inet_diag.h).
 const (
@@ -43,7 +47,7 @@ type ID struct {
 // NewID returns the ID with these parts. A v4-mapped address needs the family AF_INET6, a plain IPv4 address AF_INET. The
 // interface index is that of SO_BINDTODEVICE, or 0. For an IPv6 address with AF_INET the ID is zero.
 func NewID(family uint8, local, peer netip.AddrPort, ifindex uint32, cookie uint64) ID {
-	if family == unix.AF_INET && (isIPv6(local.Addr()) || isIPv6(peer.Addr())) {
+	if family == familyIPv4 && (isIPv6(local.Addr()) || isIPv6(peer.Addr())) {
 		return ID{}
 	}
 	id := ID{family: family}
@@ -62,7 +66,7 @@ func isIPv6(a netip.Addr) bool { return a.Is6() && !a.Is4In6() }
 func putAddr(b []byte, family uint8, a netip.Addr) {
 	switch {
 	case !a.IsValid():
-	case family == unix.AF_INET:
+	case family == familyIPv4:
 		v4 := a.Unmap().As4()
 		copy(b, v4[:])
 	default:
@@ -82,7 +86,7 @@ func (id ID) Peer() netip.AddrPort { return id.addrPort(offDst, offDport) }
 
 // Mapped reports whether the socket is v4-mapped: AF_INET6 with IPv4 addresses.
 func (id ID) Mapped() bool {
-	return id.family == unix.AF_INET6 && netip.AddrFrom16([16]byte(id.sockid[offSrc:offDst])).Is4In6()
+	return id.family == familyIPv6 && netip.AddrFrom16([16]byte(id.sockid[offSrc:offDst])).Is4In6()
 }
 
 // Interface returns the index of the interface that the socket is bound to, or 0.
@@ -103,7 +107,7 @@ func (id ID) String() string {
 	switch {
 	case id.Mapped():
 		family = "v4-mapped"
-	case id.family == unix.AF_INET6:
+	case id.family == familyIPv6:
 		family = "ipv6"
 	}
 	dev := ""
@@ -116,7 +120,7 @@ func (id ID) String() string {
 // namesOne reports whether the ID names one TCP socket, and not any socket with its addresses.
 func (id *ID) namesOne() bool {
 	cookie := id.Cookie()
-	return (id.family == unix.AF_INET || id.family == unix.AF_INET6) && cookie != 0 && cookie != noCookie
+	return (id.family == familyIPv4 || id.family == familyIPv6) && cookie != 0 && cookie != noCookie
 }
 
 // sameSocket reports whether both IDs have the same family, addresses, ports and cookie. It ignores the interface: the
@@ -129,7 +133,7 @@ func (id *ID) sameSocket(other *ID) bool {
 
 func (id ID) addrPort(addr, port int) netip.AddrPort {
 	var a netip.Addr
-	if id.family == unix.AF_INET {
+	if id.family == familyIPv4 {
 		a = netip.AddrFrom4([4]byte(id.sockid[addr:]))
 	} else {
 		a = netip.AddrFrom16([16]byte(id.sockid[addr:])).Unmap()
@@ -148,7 +152,7 @@ func (id *ID) UnmarshalBinary(b []byte) error {
 	if len(b) != SizeofID {
 		return errors.New("socket id: wrong length")
 	}
-	if b[0] != unix.AF_INET && b[0] != unix.AF_INET6 {
+	if b[0] != familyIPv4 && b[0] != familyIPv6 {
 		return errors.New("socket id: family is neither AF_INET nor AF_INET6")
 	}
 	id.family = b[0]

@@ -1,6 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 package monotime
 
 import (

@@ -12,7 +12,6 @@ import (
 	"github.com/containernetworking/cni/pkg/utils"
 
 	"github.com/halfclose/halfclose/internal/safetext"
-	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 // Attachment names a container's interface, as the CNI specification's section "Attachment" does.
@@ -95,18 +94,6 @@ type NetnsKey struct {
 // cookie, a hyphen, and eight digits of the inode number, which has 32 bits.
 const maxKeyLen = 10 + 1 + 8
 
-// KeyOf returns the key of a netns.
-func KeyOf(id netns.Identity) NetnsKey { return NetnsKey{Cookie: id.Cookie, Inode: id.Inode} }
-
-// Names reports whether the key identifies a netns. If either cookie is unknown it compares the inode numbers, which the
-// kernel reuses.
-func (k NetnsKey) Names(id netns.Identity) bool {
-	if k.Cookie != 0 && id.Cookie != 0 {
-		return k.Cookie == id.Cookie
-	}
-	return k.Inode != 0 && k.Inode == id.Inode
-}
-
 // String returns the key as in a file name: cookie and inode number in hexadecimal digits, with a hyphen between them.
 func (k NetnsKey) String() string {
 	return strconv.FormatUint(k.Cookie, 16) + "-" + strconv.FormatUint(k.Inode, 16)
@@ -123,16 +110,6 @@ func parseKey(s string) (NetnsKey, error) {
 		return NetnsKey{}, errors.New("the part after the interface is not a netns cookie and inode number in hexadecimal digits")
 	}
 	return k, nil
-}
-
-// FileName returns the name of the record's file, "<containerID>@<ifname>:<netns cookie>-<netns inode>.json", with
-// ":adopted" before the ".json" if the record is adopted. Its errors are those of Attachment.CheckName. The file of a record
-// of version 1 has no netns in its name.
-func (r Record) FileName() (string, error) {
-	if r.Version == version1 {
-		return r.base() + suffix, r.CheckName()
-	}
-	return fileNameOf(r.Attachment, KeyOf(r.Netns.Identity), r.Adopted)
 }
 
 func fileNameOf(a Attachment, k NetnsKey, adopted bool) (string, error) {
@@ -186,6 +163,12 @@ func ParseFileName(name string) (Attachment, NetnsKey, error) {
 	return a, k, nil
 }
 
+// WarnNoReaper is the start of the warning in a record that the plugin wrote while no reaper was running and it could start
+// none. Unlike the other warnings, it no longer applies once a reaper runs.
+const WarnNoReaper = "no reaper runs"
+
 // IsRuntimeID reports whether a container ID is of the form that runtimes use: more than 13 hexadecimal digits. Others are
 // names that an operator or a tool chose.
 func IsRuntimeID(id string) bool { return len(id) > 13 && strings.Trim(id, "0123456789abcdef") == "" }
+
+var errNoInode = errors.New("no netns inode")

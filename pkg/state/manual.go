@@ -18,9 +18,6 @@ func ManualAttachment(name string) Attachment {
 	return Attachment{ContainerID: name, IfName: ManualIfName}
 }
 
-// Manual reports whether the record is of a netns that was registered by hand: no DEL will remove it.
-func (r Record) Manual() bool { return r.Network == ManualNetwork }
-
 // The network and the interface in the record of a netns that the reaper's --adopt-netns registered.
 const (
 	MountedNetwork = "(netns)"

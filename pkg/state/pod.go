@@ -5,6 +5,21 @@ package state
 
 import "strings"
 
+// Pod is the Kubernetes pod that a container belongs to. It is zero outside of Kubernetes.
+type Pod struct {
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name,omitempty"`
+	UID       string `json:"uid,omitempty"`
+}
+
+// String returns namespace/name, or "" for the zero Pod.
+func (p Pod) String() string {
+	if p.Namespace == "" {
+		return p.Name
+	}
+	return p.Namespace + "/" + p.Name
+}
+
 // maxPodNameBytes bounds a pod's name, namespace and UID in a record. Kubernetes allows 253 bytes.
 const maxPodNameBytes = 253
 

@@ -1,6 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 package state
 
 import (
@@ -42,29 +44,10 @@ type Record struct {
 	AdoptedFrom string `json:"adoptedFrom,omitempty"`
 }
 
-// WarnNoReaper is the start of the warning in a record that the plugin wrote while no reaper was running and it could start
-// none. Unlike the other warnings, it no longer applies once a reaper runs.
-const WarnNoReaper = "no reaper runs"
-
 // Netns is a network namespace and the path that led to it.
 type Netns struct {
 	Path string `json:"path"`
 	netns.Identity
-}
-
-// Pod is the Kubernetes pod that a container belongs to. It is zero outside of Kubernetes.
-type Pod struct {
-	Namespace string `json:"namespace,omitempty"`
-	Name      string `json:"name,omitempty"`
-	UID       string `json:"uid,omitempty"`
-}
-
-// String returns namespace/name, or "" for the zero Pod.
-func (p Pod) String() string {
-	if p.Namespace == "" {
-		return p.Name
-	}
-	return p.Namespace + "/" + p.Name
 }
 
 // Inert reports whether the record is of another boot than the given one. The identity of its netns then means nothing.
@@ -76,8 +59,6 @@ var (
 	ErrNewer = errors.New("record was written by a newer version of halfclose: upgrade this one")
 	// ErrInvalid is the error of a file that is damaged or no record.
 	ErrInvalid = errors.New("not a valid record")
-
-	errNoInode = errors.New("no netns inode")
 )
 
 // encode returns the content of a record's file.
@@ -187,3 +168,28 @@ func (r Record) validate() error {
 	}
 	return nil
 }
+
+// FileName returns the name of the record's file, "<containerID>@<ifname>:<netns cookie>-<netns inode>.json", with
+// ":adopted" before the ".json" if the record is adopted. Its errors are those of Attachment.CheckName. The file of a record
+// of version 1 has no netns in its name.
+func (r Record) FileName() (string, error) {
+	if r.Version == version1 {
+		return r.base() + suffix, r.CheckName()
+	}
+	return fileNameOf(r.Attachment, KeyOf(r.Netns.Identity), r.Adopted)
+}
+
+// KeyOf returns the key of a netns.
+func KeyOf(id netns.Identity) NetnsKey { return NetnsKey{Cookie: id.Cookie, Inode: id.Inode} }
+
+// Names reports whether the key identifies a netns. If either cookie is unknown it compares the inode numbers, which the
+// kernel reuses.
+func (k NetnsKey) Names(id netns.Identity) bool {
+	if k.Cookie != 0 && id.Cookie != 0 {
+		return k.Cookie == id.Cookie
+	}
+	return k.Inode != 0 && k.Inode == id.Inode
+}
+
+// Manual reports whether the record is of a netns that was registered by hand: no DEL will remove it.
+func (r Record) Manual() bool { return r.Network == ManualNetwork }

@@ -4,14 +4,9 @@
 package state
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -50,68 +45,4 @@ func (s Switch) By() string {
 // wrong, and leaves the switch in force.
 func (s Switch) InForce(now time.Time) bool {
 	return s.Until.IsZero() || now.Before(s.Until) || now.Before(s.When)
-}
-
-const (
-	switchFile = "mode"
-	// defaultPersistentDir belongs to DefaultDir, and survives a reboot.
-	defaultPersistentDir = "/var/lib/halfclose"
-	// maxSwitchSize bounds the switch's file in bytes, for reading and for writing.
-	maxSwitchSize = 1 << 20
-)
-
-// PersistentDir returns the directory of the files that survive a reboot: /var/lib/halfclose if the state directory dir is
-// DefaultDir, which a reboot empties; otherwise dir.
-func PersistentDir(dir string) string {
-	if dir = filepath.Clean(dir); dir == DefaultDir {
-		return defaultPersistentDir
-	}
-	return dir
-}
-
-// SwitchPath returns the file of the switch: the file mode in PersistentDir(dir).
-func SwitchPath(dir string) string { return filepath.Join(PersistentDir(dir), switchFile) }
-
-// LoadSwitches reads all switches, ended ones included. Without a file there are none. After an error the caller must
-// be as conservative as mode observe for every attachment, and as the switches that could be read.
-func LoadSwitches(path string) (Switches, error) {
-	if unsafe, ok := errors.AsType[*UnsafeDirError](CheckDir(filepath.Dir(path))); ok {
-		return Switches{}, fmt.Errorf("read switch %s: %w", path, unsafe)
-	}
-	s, err := loadSwitches(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = checkAbsent(path); err == nil {
-			return Switches{}, nil
-		}
-	}
-	if err != nil {
-		return s, fmt.Errorf(
-			`read switch %s: %w (write {"mode": "observe"}, "off" or "destroy" into the file, or delete it)`, path, err)
-	}
-	return s, nil
-}
-
-// checkAbsent returns an error if a symbolic link on the way to an absent file is dangling: the file may exist once a file
-// system is mounted at the link's target.
-func checkAbsent(path string) error {
-	for {
-		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			if err == nil {
-				_, err = os.Stat(path)
-			}
-			if errors.Is(err, fs.ErrNotExist) {
-				err = fmt.Errorf("dangling symbolic link %s", path)
-			}
-			return err
-		}
-		path = filepath.Dir(path)
-	}
-}
-
-func loadSwitches(path string) (Switches, error) {
-	data, err := hostfs.ReadFile(path, maxSwitchSize, 0)
-	if err != nil {
-		return Switches{}, err
-	}
-	return decodeSwitches(data)
 }

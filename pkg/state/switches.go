@@ -9,16 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -287,6 +282,9 @@ func decodeObject(data []byte, known map[string]any) (unknown, err error) {
 	return unknown, nil
 }
 
+// maxSwitchSize bounds the file in bytes, for reading and for writing.
+const maxSwitchSize = 1 << 20
+
 // encodeSwitches returns the content of the file.
 func encodeSwitches(s Switches) ([]byte, error) {
 	type scoped struct {
@@ -308,73 +306,4 @@ func encodeSwitches(s Switches) ([]byte, error) {
 		return nil, fmt.Errorf("the switches have %d bytes, more than the limit of %d", len(data), maxSwitchSize)
 	}
 	return data, nil
-}
-
-// StoreSwitch sets one switch, creates the directory, and removes the switches that have ended. Mode destroy removes the
-// switch of a pod, a namespace or a container. If StoreSwitch returns nil, the switch survives a power failure.
-//
-// A damaged file is replaced by a switch of the node, and by the narrower switches that can be read. A narrower switch would
-// make the node less conservative than the damaged file does, and is an error.
-func StoreSwitch(path string, sw Switch) error {
-	if err := storeSwitch(path, sw, time.Now()); err != nil {
-		return fmt.Errorf("write switch: %w", err)
-	}
-	return nil
-}
-
-func storeSwitch(path string, sw Switch, now time.Time) error {
-	if sw.Mode == 0 {
-		return errNoMode
-	}
-	if err := sw.Check(); err != nil {
-		return err
-	}
-	fd, err := openDirOf(path)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	if err := lockSwitches(fd, sw.Mode); err != nil {
-		return &fs.PathError{Op: "lock", Path: filepath.Dir(path), Err: err}
-	}
-	had, err := LoadSwitches(path)
-	switch {
-	case err != nil && !sw.IsNode():
-		return fmt.Errorf("the switch of %s alone cannot be set: %w", sw.ScopeName(), err)
-	case err != nil:
-		had.Node = nil
-	}
-	has := had.At(now).With(sw)
-	if len(has.Scoped) > MaxScoped {
-		return fmt.Errorf("%d switches are set, which is the limit: lift some with \"halfclose mode destroy --pod\", or set one for the namespace or the node", MaxScoped)
-	}
-	data, err := encodeSwitches(has)
-	if err != nil {
-		return err
-	}
-	return replaceIn(fd, filepath.Base(path), data, acrossReboots)
-}
-
-// switchLockPatience bounds the wait for another writer of the switches: a reaper that is stopped may be one.
-const switchLockPatience = 2 * time.Second
-
-// lockSwitches locks the directory of the switches against other writers, until its descriptor is closed. A conservative
-// switch is written without the lock if another writer keeps it: the other writer's switch may be lost then.
-func lockSwitches(dir int, m policy.Mode) error {
-	const poll = 10 * time.Millisecond
-	deadline, tick := time.Now().Add(switchLockPatience), time.NewTicker(poll)
-	defer tick.Stop()
-	for ; ; <-tick.C {
-		err := unix.Flock(dir, unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, unix.EINTR):
-		case !errors.Is(err, unix.EWOULDBLOCK), time.Now().After(deadline):
-			if m != policy.Destroy {
-				return nil
-			}
-			return os.NewSyscallError("flock", err)
-		}
-	}
 }

@@ -4,11 +4,12 @@
 package term
 
 import (
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	xterm "golang.org/x/term"
 )
 
 // Screen is the terminal or file that text is written to.
@@ -21,14 +22,17 @@ type Screen struct {
 const UsualWidth = 80
 
 // ScreenOf returns the screen that w writes to. A terminal has its own width, COLUMNS or UsualWidth if it has none, and
-// colours unless NO_COLOR is set or TERM is dumb. A pipe or a file has any width, so that each row of a table is one line,
-// and no colours.
+// colours unless NO_COLOR is set, TERM is dumb, or it is one of Windows other than Windows Terminal, which is the one that
+// is sure to know them. A pipe or a file has any width, so that each row of a table is one line, and no colours.
 func ScreenOf(w any, getenv func(string) string) Screen {
 	width, terminal := terminalWidth(w)
 	if !terminal {
 		return Screen{}
 	}
 	s := Screen{Width: width, Colour: getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"}
+	if runtime.GOOS == "windows" && getenv("WT_SESSION") == "" {
+		s.Colour = false
+	}
 	if s.Width <= 0 {
 		s.Width, _ = strconv.Atoi(getenv("COLUMNS"))
 	}
@@ -49,8 +53,8 @@ func terminalWidth(w any) (width int, terminal bool) {
 		return 0, false
 	}
 	err = conn.Control(func(fd uintptr) {
-		if size, err := unix.IoctlGetWinsize(int(fd), unix.TIOCGWINSZ); err == nil {
-			width, terminal = int(size.Col), true
+		if terminal = xterm.IsTerminal(int(fd)); terminal {
+			width, _, _ = xterm.GetSize(int(fd)) // 0 if it is unknown
 		}
 	})
 	return width, terminal && err == nil
