@@ -52,6 +52,12 @@ build: ## Build bin/halfclose and the plugin bin/cni/halfclose, static, for this
 	@$(GO_BUILD) -ldflags '$(LDFLAGS)' -o bin/cni/halfclose ./plugins/halfclose
 	@ln -sfn ../halfclose bin/cni/halfclose-reaper
 
+KUBECTL ?= bin/kubectl-halfclose
+
+.PHONY: kubectl
+kubectl: ## Build bin/kubectl-halfclose, the plugin of kubectl, for this machine (GOOS=, GOARCH=, KUBECTL=)
+	@out='$(abspath $(KUBECTL))'; cd cluster && $(GO_BUILD) -ldflags '$(LDFLAGS)' -o "$$out" .
+
 .PHONY: build-all
 build-all: $(PLATFORMS:%=$(DIST)/%) ## Build dist/halfclose-linux-ARCH and the plugin dist/halfclose-cni-linux-ARCH, static, for amd64 and arm64
 
@@ -111,6 +117,12 @@ test-deploy: image ## Test the image, and the chart with the manifests rendered 
 .PHONY: test-release
 test-release: ## Test the release in dist: its sums, notices and SBOMs
 	@cd tools/release && go test -count=1 ./...
+
+.PHONY: test-kubectl
+test-kubectl: ## Test the plugin of kubectl, and its manifest for krew
+	@cd cluster && go test ./...
+	@rm -rf bin/krew && scripts/kubectl.sh archives bin/krew 0.1.0 "linux/$$(go env GOARCH)"
+	@scripts/kubectl.sh manifest bin/krew 0.1.0 && scripts/kubectl.sh check bin/krew
 
 .PHONY: e2e
 e2e: ## Test with real container runtimes: libcni, cnitool, ocicni, containerd, ctr, podman (RUNTIMES=, root)

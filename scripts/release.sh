@@ -144,7 +144,15 @@ chart() {
 }
 
 # kubectl-halfclose_VERSION_OS_ARCH.tar.gz and krew's manifest halfclose.yaml.
-kubectl() { :; }
+kubectl() {
+  local clients=()
+  [ -z "${PLATFORMS:-}" ] || clients=("${platforms[@]}")
+  if [ -d "$work/kubectl/licenses" ]; then
+    export LICENSES_DIR=$work/kubectl/licenses
+  fi
+  COMMIT=$commit scripts/kubectl.sh archives "$dist" "$version" "${clients[@]}"
+  scripts/kubectl.sh manifest "$dist" "$version"
+}
 
 # NAME_VERSION_OS_ARCH.cdx.json: the modules of each program, with their licences. A module that the notices do not have is an
 # error.

@@ -70,6 +70,8 @@ func (q *SocketQuery) Wants(v *SocketView) bool {
 // SocketList is the answer to a SocketQuery as a whole.
 type SocketList struct {
 	Sockets []SocketView `json:"sockets"`
+	// Omitted is the number of sockets beyond the limit of the command.
+	Omitted int `json:"omitted,omitempty"`
 	// Problems are the network namespaces and owners that could not be read.
 	Problems []string `json:"problems"`
 	// Stale is how old the list may be, for some network namespace; 0 if the finder has read all of them for it.

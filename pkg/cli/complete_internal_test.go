@@ -20,6 +20,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/daemon"
+	"github.com/halfclose/halfclose/pkg/flagvalue"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -64,7 +65,7 @@ func TestCompletion(t *testing.T) {
 		{"pods without a state directory", []string{"sockets", "--state-dir", "/nowhere/at/all", "--pod", ""}, nil, noFiles},
 		{"pods of an invalid state directory", []string{"sockets", "--state-dir", "/" + strings.Repeat("x", 200), "--pod", ""}, nil, noFiles},
 		{"states", []string{"sockets", "--state", ""}, []string{"CLOSE_WAIT", "FIN_WAIT2"}, noFiles},
-		{"verdicts", []string{"sockets", "--verdict", ""}, verdictNames(), noFiles},
+		{"verdicts", []string{"sockets", "--verdict", ""}, flagvalue.Verdicts(), noFiles},
 		{"outcomes", []string{"history", "--outcome", ""}, []string{"destroyed", "would-destroy", "peer-gone", "closed", "failed"}, noFiles},
 		{"outputs of status", []string{"status", "--output", ""}, outputs, noFiles},
 		{"outputs of sockets", []string{"sockets", "-o", ""}, outputs, noFiles},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/flagvalue"
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
@@ -72,7 +73,7 @@ func (e *env) printConfig(cfg api.Config) error {
 }
 
 func logLevelCommand(e *env) *cobra.Command {
-	var lasts lasting
+	var lasts flagvalue.Duration
 	cmd := &cobra.Command{
 		Use:   "log-level [debug|info|warn|error]",
 		Short: "Show or set the level of the running reaper's log",

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/flagvalue"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -23,8 +23,9 @@ import (
 // modeFlags are the flags of halfclose mode.
 type modeFlags struct {
 	pods   api.PodQuery
-	lasts  lasting
+	lasts  flagvalue.Duration
 	reason string
+	who    string
 	dryRun bool
 }
 
@@ -34,6 +35,7 @@ func (f *modeFlags) add(e *env, cmd *cobra.Command) {
 	cmd.Flags().Var(&f.lasts, "for", "observe for `DURATION`, such as 2h or 1d; then the switch ends on its own")
 	cmd.Flags().StringVar(&f.reason, "reason", "", "`TEXT` for other operators, shown with the switch")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "with destroy: only print what would be destroyed and asked at once")
+	cmd.Flags().StringVar(&f.who, "who", "", "`NAME` of the operator, shown with the switch (default: the user)")
 	completeOneOf(cmd, "for", "30m", "2h", "1d")
 }
 
@@ -49,53 +51,17 @@ func (f *modeFlags) check(sw *state.Switch) error {
 		return usageError{errors.New("--reason needs observe: destroy lifts a switch, and keeps no reason")}
 	case sw.Mode != policy.Destroy && f.dryRun:
 		return usageError{errors.New("--dry-run needs destroy: observe destroys nothing")}
+	case len(f.who) > maxWhoBytes:
+		return usageError{fmt.Errorf("--who has %d bytes, more than the limit of %d", len(f.who), maxWhoBytes)}
 	case len(f.reason) > maxReason:
 		return usageError{fmt.Errorf("--reason has %d bytes, more than the limit of %d", len(f.reason), maxReason)}
+	}
+	if f.who != "" {
+		sw.Who = f.who
 	}
 	if f.lasts != 0 {
 		sw.Until = sw.When.Add(time.Duration(f.lasts))
 	}
-	return nil
-}
-
-// lasting is the value of --for: a duration, which may be in days.
-type lasting time.Duration
-
-// maxLasting bounds --for: a longer switch needs no end.
-const maxLasting = 365 * 24 * time.Hour
-
-func (l *lasting) Type() string { return "duration" }
-
-func (l *lasting) String() string {
-	if l == nil || *l == 0 {
-		return ""
-	}
-	return time.Duration(*l).String()
-}
-
-// Set parses a duration. Days come before the other units, as in 1d12h.
-func (l *lasting) Set(text string) error {
-	wrong := errors.New("want a time from 1s to 365d, such as 30m, 2h or 1d12h")
-	rest, days := text, 0
-	if before, after, ok := strings.Cut(text, "d"); ok {
-		n, err := strconv.ParseUint(before, 10, 16)
-		if err != nil {
-			return wrong
-		}
-		rest, days = after, int(n)
-	}
-	var d time.Duration
-	if rest != "" || days == 0 {
-		var err error
-		if d, err = time.ParseDuration(rest); err != nil || d < 0 || d > maxLasting {
-			return wrong
-		}
-	}
-	d += time.Duration(days) * 24 * time.Hour
-	if d < time.Second || d > maxLasting {
-		return wrong
-	}
-	*l = lasting(d)
 	return nil
 }
 

@@ -95,6 +95,14 @@ func (e *env) explain(ctx context.Context, what string, f explainFlags) error {
 	if err != nil {
 		return err
 	}
+	if !isAddress && len(x.Policies) == 0 {
+		s, err := client.Status(ctx)
+		if err != nil {
+			return err
+		}
+		f.pods.Pod = what
+		return e.printUnknown(x.Explanation, f.pods, s)
+	}
 	if f.limit > 0 {
 		x.Limit(f.limit, !e.PrintsObject())
 	}
@@ -128,11 +136,7 @@ func explainPod(ctx context.Context, client *admin.Client, q api.PodQuery, pod s
 	}
 	x.PolicyFile, x.Policies = list.PolicyFile, list.Policies
 	if len(x.Policies) == 0 {
-		s, err := client.Status(ctx)
-		if err != nil {
-			return x, err
-		}
-		return x, unknownPod(q, s)
+		return x, nil // no attachment matches
 	}
 	if err := x.addSockets(ctx, client, api.SocketQuery{PodQuery: q, Owners: true}); err != nil {
 		return x, err

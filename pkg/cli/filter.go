@@ -11,8 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/pkg/api"
-	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/policy"
 )
 
 // podFlags adds --pod, --namespace and --all-namespaces to a command.
@@ -46,58 +44,13 @@ func isUnknown(q api.PodQuery, attachments []api.AttachmentView) bool {
 	return !q.IsZero() && !slices.ContainsFunc(attachments, func(a api.AttachmentView) bool { return q.Covers(a.Pod, a.ContainerID) })
 }
 
-// stateValue is the value of --state.
-type stateValue struct{ to *inetdiag.State }
-
-func (v stateValue) Type() string { return "state" }
-
-func (v stateValue) String() string {
-	if v.to == nil || *v.to == 0 {
-		return ""
+// printUnknown prints the empty answer to a query that covers no attachment as an object, if the format is one, so that a program
+// that asks several nodes can distinguish it from a failure. It returns the error of the query.
+func (e *env) printUnknown(empty any, q api.PodQuery, s api.Status) error {
+	if e.PrintsObject() {
+		if err := e.PrintObject(empty); err != nil {
+			return err
+		}
 	}
-	return v.to.String()
-}
-
-// Set parses the name of a state.
-func (v stateValue) Set(text string) error {
-	s, err := inetdiag.ParseState(text, inetdiag.AllStates)
-	if err != nil {
-		return fmt.Errorf("want %v, %v, or with --all any TCP state", inetdiag.CloseWait, inetdiag.FinWait2)
-	}
-	*v.to = s
-	return nil
-}
-
-// verdictValue is the value of --verdict.
-type verdictValue struct {
-	reason policy.Reason
-	set    bool
-}
-
-func (v *verdictValue) Type() string { return "verdict" }
-
-func (v *verdictValue) String() string {
-	if !v.set {
-		return ""
-	}
-	return v.reason.String()
-}
-
-// Set parses the name of a verdict.
-func (v *verdictValue) Set(text string) error {
-	var r policy.Reason
-	if err := r.UnmarshalText([]byte(strings.ToLower(text))); err != nil {
-		return fmt.Errorf("want one of %s", strings.Join(verdictNames(), ", "))
-	}
-	*v = verdictValue{reason: r, set: true}
-	return nil
-}
-
-// verdictNames lists the values of --verdict.
-func verdictNames() []string {
-	var names []string
-	for _, r := range policy.Reasons() {
-		names = append(names, r.String())
-	}
-	return names
+	return unknownPod(q, s)
 }

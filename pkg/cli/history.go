@@ -16,6 +16,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/flagvalue"
 	"github.com/halfclose/halfclose/pkg/history"
 	"github.com/halfclose/halfclose/pkg/printer"
 )
@@ -82,7 +83,7 @@ line and entry.`,
 	flags.BoolVarP(&f.follow, "follow", "f", false, "print new entries until ^C")
 	flags.BoolVar(&f.summary, "summary", false, "count sockets by pod, outcome, state, owner and peer")
 	flags.IntVar(&f.tail, "tail", 0, "only the newest `N` of the selected entries")
-	flags.StringVar(&f.since, "since", "", "only entries since this `time`: "+timeHelp)
+	flags.StringVar(&f.since, "since", "", "only entries since this `time`: "+flagvalue.TimeHelp)
 	flags.StringVar(&f.until, "until", "", "only entries until this `time`, as --since")
 	e.podFlags(cmd, &f.pods, "only sockets")
 	flags.StringVar(&f.outcome, "outcome", "", "only entries with this `outcome`: "+strings.Join(api.Outcomes(), ", "))
@@ -119,13 +120,13 @@ func (f historyFlags) query(e *env) (q api.HistoryQuery, err error) {
 		return q, usageError{fmt.Errorf("--outcome is one of %s, not %q", strings.Join(api.Outcomes(), ", "), f.outcome)}
 	}
 	if f.since != "" {
-		if q.Since, err = parseSince(f.since, now); err != nil {
-			return q, err
+		if q.Since, err = flagvalue.ParseSince(f.since, now); err != nil {
+			return q, usageError{err}
 		}
 	}
 	if f.until != "" {
-		if q.Until, err = parseTime("--until", f.until, now); err != nil {
-			return q, err
+		if q.Until, err = flagvalue.ParseTime("--until", f.until, now); err != nil {
+			return q, usageError{err}
 		}
 		if q.Until.Before(q.Since) {
 			return q, usageError{fmt.Errorf("--until %s is before --since %s", f.until, f.since)}

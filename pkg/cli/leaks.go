@@ -13,13 +13,13 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
+	"github.com/halfclose/halfclose/pkg/flagvalue"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
 // leaksFlags are the flags of halfclose leaks.
 type leaksFlags struct {
-	query   api.LeakQuery
-	verdict verdictValue
+	query api.LeakQuery
 }
 
 func leaksCommand(e *env) *cobra.Command {
@@ -54,10 +54,10 @@ sockets, or are near their limit on open files.`,
 	q, flags := &f.query, cmd.Flags()
 	flags.BoolVar(&q.All, "all", false, "count every half-closed socket, also the young ones")
 	e.podFlags(cmd, &q.PodQuery, "only leaks")
-	flags.Var(stateValue{&q.State}, "state", "only sockets in this state: CLOSE_WAIT or FIN_WAIT2")
+	flags.Var(flagvalue.State{To: &q.State}, "state", "only sockets in this state: CLOSE_WAIT or FIN_WAIT2")
 	completeOneOf(cmd, "state", inetdiag.CloseWait.String(), inetdiag.FinWait2.String())
-	flags.Var(&f.verdict, "verdict", "only sockets with this verdict, such as peer-alive, unread-data or destroy")
-	completeOneOf(cmd, "verdict", verdictNames()...)
+	flags.Var(flagvalue.Verdict{To: &q.Verdict}, "verdict", "only sockets with this verdict, such as peer-alive, unread-data or destroy")
+	completeOneOf(cmd, "verdict", flagvalue.Verdicts()...)
 	e.filterFlags(cmd, &q.SocketFilter)
 	flags.IntVar(&q.Min, "min", 0, "only groups of at least `N` sockets")
 	flags.IntVar(&q.Limit, "limit", 0, "only the `N` largest groups; 0 is all")
@@ -83,9 +83,6 @@ func (e *env) leaks(ctx context.Context, f leaksFlags) error {
 		return err
 	}
 	q := f.query
-	if f.verdict.set {
-		q.Verdict = &f.verdict.reason
-	}
 	client, err := e.client()
 	if err != nil {
 		return err
@@ -101,7 +98,7 @@ func (e *env) leaks(ctx context.Context, f leaksFlags) error {
 			return err
 		}
 		if isUnknown(q.PodQuery, s.Attachments) {
-			return unknownPod(q.PodQuery, s)
+			return e.printUnknown(list, q.PodQuery, s)
 		}
 	}
 	if e.PrintsObject() {

@@ -65,8 +65,8 @@ to the next. A pod that is not registered yet can have a switch.`,
 				return err
 			}
 			if len(args) == 0 {
-				if f.dryRun || f.lasts != 0 || f.reason != "" {
-					return usageError{errors.New("--dry-run needs destroy, and --for and --reason need observe")}
+				if f.dryRun || f.lasts != 0 || f.reason != "" || f.who != "" {
+					return usageError{errors.New("--dry-run needs destroy, --for and --reason need observe, and --who either")}
 				}
 				return e.showMode(ctx, path, scope)
 			}

@@ -25,9 +25,11 @@ func capReasons(v api.ModeView, m policy.Mode) []string {
 	return reasons
 }
 
+// maxWhoBytes bounds the name of an operator, so that no name makes the switch invalid.
+const maxWhoBytes = 100
+
 // who returns the name of the user for the switch file.
 func (e *env) who() string {
-	const maxWhoBytes = 100 // so that no name makes the switch invalid
 	name := e.Getenv("SUDO_USER")
 	if name != "" {
 		name += " (sudo)"

@@ -13,6 +13,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
+	"github.com/halfclose/halfclose/pkg/flagvalue"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/simulate"
@@ -75,7 +76,7 @@ command needs no running reaper.`,
 	flags.Var(&patienceValue{&f.probeAfter}, "probe-after", "`TIME` after which peers would be asked, or never")
 	flags.StringVar(&f.since, "since", "", "only sockets since this `time`: 48h, 15:04 or 2006-01-02T15:04:05Z (default 7 days ago)")
 	e.podFlags(cmd, &f.pods, "only sockets")
-	flags.Var(stateValue{&f.state}, "state", "only sockets in this state: CLOSE_WAIT or FIN_WAIT2")
+	flags.Var(flagvalue.State{To: &f.state}, "state", "only sockets in this state: CLOSE_WAIT or FIN_WAIT2")
 	completeOneOf(cmd, "state", inetdiag.CloseWait.String(), inetdiag.FinWait2.String())
 	flags.Var(roleValue{&f.role}, "role", "only sockets with this role: client or server")
 	completeOneOf(cmd, "role", policy.RoleClient.String(), policy.RoleServer.String())
@@ -164,8 +165,8 @@ func (e *env) simulate(f *simulateFlags) error {
 	since := e.Clock().Add(-7 * 24 * time.Hour)
 	if f.since != "" {
 		var err error
-		if since, err = parseSince(f.since, e.Clock()); err != nil {
-			return err
+		if since, err = flagvalue.ParseSince(f.since, e.Clock()); err != nil {
+			return usageError{err}
 		}
 	}
 	store := simulate.NewStore(simulate.Dir(e.stateDir))

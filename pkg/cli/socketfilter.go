@@ -5,7 +5,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"strconv"
 
@@ -13,81 +12,24 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/flagvalue"
 )
 
 // filterFlags adds the flags of a SocketFilter to a command.
 func (e *env) filterFlags(cmd *cobra.Command, f *api.SocketFilter) {
 	flags := cmd.Flags()
-	flags.Var(peerValue{&f.Peer}, "peer", "only sockets with this `PEER`: 10.0.0.7, 10.0.0.0/8, 10.0.0.7:443 or [fd00::7]:443")
-	flags.Var(portValue{&f.Port}, "port", "only sockets with this local or peer `PORT`")
-	flags.Var(portValue{&f.LocalPort}, "local-port", "only sockets with this local `PORT`")
-	flags.Var(portValue{&f.PeerPort}, "peer-port", "only sockets with this `PORT` of the peer")
-	flags.Var((*lasting)(&f.OlderThan), "older-than", "only sockets that have been half-closed for this `DURATION`, such as 10m")
-	flags.Var(ownerValue{&f.Owner}, "owner", "only sockets that this `OWNER` holds: a process id, or a command such as java")
+	flags.Var(flagvalue.Peer{To: &f.Peer}, "peer", "only sockets with this `PEER`: 10.0.0.7, 10.0.0.0/8, 10.0.0.7:443 or [fd00::7]:443")
+	flags.Var(flagvalue.Port{To: &f.Port}, "port", "only sockets with this local or peer `PORT`")
+	flags.Var(flagvalue.Port{To: &f.LocalPort}, "local-port", "only sockets with this local `PORT`")
+	flags.Var(flagvalue.Port{To: &f.PeerPort}, "peer-port", "only sockets with this `PORT` of the peer")
+	flags.Var((*flagvalue.Duration)(&f.OlderThan), "older-than", "only sockets that have been half-closed for this `DURATION`, such as 10m")
+	flags.Var(flagvalue.Owner{To: &f.Owner}, "owner", "only sockets that this `OWNER` holds: a process id, or a command such as java")
 	completeOneOf(cmd, "older-than", "1m", "10m", "1h", "1d")
 	e.completeFromLeaks(cmd, "peer", leakPeers)
 	e.completeFromLeaks(cmd, "owner", leakOwners)
 	e.completeFromLeaks(cmd, "port", func(g api.LeakGroup) []string { return append(leakPort(g.Local), leakPort(g.Peer)...) })
 	e.completeFromLeaks(cmd, "local-port", func(g api.LeakGroup) []string { return leakPort(g.Local) })
 	e.completeFromLeaks(cmd, "peer-port", func(g api.LeakGroup) []string { return leakPort(g.Peer) })
-}
-
-// peerValue is the value of --peer.
-type peerValue struct{ to *api.PeerMatch }
-
-func (peerValue) Type() string { return "peer" }
-
-func (v peerValue) String() string {
-	if v.to == nil {
-		return ""
-	}
-	return v.to.String()
-}
-
-// Set parses an address, a range, or an address with a port.
-func (v peerValue) Set(text string) (err error) {
-	*v.to, err = api.ParsePeer(text)
-	return err
-}
-
-// portValue is the value of --port.
-type portValue struct{ to *uint16 }
-
-func (portValue) Type() string { return "port" }
-
-func (v portValue) String() string {
-	if v.to == nil || *v.to == 0 {
-		return ""
-	}
-	return strconv.Itoa(int(*v.to))
-}
-
-// Set parses a port.
-func (v portValue) Set(text string) error {
-	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || n == 0 {
-		return errors.New("want a port from 1 to 65535")
-	}
-	*v.to = uint16(n)
-	return nil
-}
-
-// ownerValue is the value of --owner.
-type ownerValue struct{ to *string }
-
-func (ownerValue) Type() string { return "owner" }
-
-func (v ownerValue) String() string {
-	if v.to == nil {
-		return ""
-	}
-	return *v.to
-}
-
-// Set checks a pid or a command.
-func (v ownerValue) Set(text string) (err error) {
-	*v.to, err = api.ParseOwner(text)
-	return err
 }
 
 // completeFromLeaks completes a flag with texts of the half-closed sockets that exist.

@@ -12,15 +12,16 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
+	"github.com/halfclose/halfclose/pkg/flagvalue"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
 // socketFlags are the flags of halfclose sockets.
 type socketFlags struct {
-	query   api.SocketQuery
-	netns   string // the argument NETNS
-	verdict verdictValue
+	query api.SocketQuery
+	netns string // the argument NETNS
+	limit int
 }
 
 func socketsCommand(e *env) *cobra.Command {
@@ -56,11 +57,12 @@ list is. With --all or --netns it queries the kernel for sockets in every state.
 	_ = cmd.RegisterFlagCompletionFunc("netns", completeNetns) // the flag exists
 	cmd.Flags().BoolVar(&q.Owners, "owners", false, "find the processes that own each socket (walks over /proc)")
 	e.podFlags(cmd, &q.PodQuery, "only sockets")
-	cmd.Flags().Var(stateValue{&q.State}, "state", "only sockets in this state: CLOSE_WAIT or FIN_WAIT2, with --all any")
+	cmd.Flags().Var(flagvalue.State{To: &q.State}, "state", "only sockets in this state: CLOSE_WAIT or FIN_WAIT2, with --all any")
 	completeOneOf(cmd, "state", inetdiag.CloseWait.String(), inetdiag.FinWait2.String())
-	cmd.Flags().Var(&f.verdict, "verdict", "only sockets with this verdict, such as peer-alive, unread-data or destroy")
-	completeOneOf(cmd, "verdict", verdictNames()...)
+	cmd.Flags().Var(flagvalue.Verdict{To: &q.Verdict}, "verdict", "only sockets with this verdict, such as peer-alive, unread-data or destroy")
+	completeOneOf(cmd, "verdict", flagvalue.Verdicts()...)
 	e.filterFlags(cmd, &q.SocketFilter)
+	cmd.Flags().IntVar(&f.limit, "limit", 0, "at most `N` sockets; 0 is all")
 	e.tableFlags(cmd)
 	return cmd
 }
@@ -69,6 +71,9 @@ list is. With --all or --netns it queries the kernel for sockets in every state.
 func (f socketFlags) check() error {
 	if s := f.query.State; s != 0 && !s.HalfClosed() && !f.query.All && f.netns == "" {
 		return usageError{fmt.Errorf("--state %v: only half-closed sockets are tracked; use --all for other states", s)}
+	}
+	if f.limit < 0 || f.limit > maxCount {
+		return usageError{fmt.Errorf("--limit is a number from 0 to %d", maxCount)}
 	}
 	return nil
 }
@@ -85,9 +90,6 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 		}
 		q.Netns = where.path
 	}
-	if f.verdict.set {
-		q.Verdict = &f.verdict.reason
-	}
 	client, err := e.client()
 	if err != nil {
 		return err
@@ -101,8 +103,12 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 	if len(list.Sockets) == 0 && f.netns == "" {
 		s, err = client.Status(ctx)
 		if asked = err == nil; asked && isUnknown(q.PodQuery, s.Attachments) {
-			return unknownPod(q.PodQuery, s)
+			return e.printUnknown(list, q.PodQuery, s)
 		}
+	}
+	if f.limit > 0 && len(list.Sockets) > f.limit {
+		list.Omitted = len(list.Sockets) - f.limit
+		list.Sockets = list.Sockets[:f.limit]
 	}
 	if e.PrintsObject() {
 		err = e.PrintObject(list)
@@ -115,6 +121,9 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 		err = fmt.Errorf("the list is incomplete: %s", strings.Join(list.Problems, "; "))
 	}
 	e.noteStale(list.Stale)
+	if list.Omitted > 0 {
+		e.note("%s not listed (--limit %d)", describe.Plural(list.Omitted, "more socket is", "more sockets are"), f.limit)
+	}
 	switch {
 	case err != nil || len(list.Sockets) > 0:
 	case asked && len(s.Attachments) == 0:
@@ -128,7 +137,7 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 // emptyReason explains an empty list.
 func emptyReason(f socketFlags) string {
 	q := f.query
-	filtered := !q.PodQuery.IsZero() || !q.SocketFilter.IsZero() || q.State != 0 || f.verdict.set
+	filtered := !q.PodQuery.IsZero() || !q.SocketFilter.IsZero() || q.State != 0 || q.Verdict != nil
 	switch queried := q.All || f.netns != ""; {
 	case queried && filtered:
 		return "no TCP socket matches"

@@ -130,18 +130,31 @@ func TestAnEmptyListIsExplained(t *testing.T) {
 }
 
 func TestAPodThatMatchesNothingIsAnError(t *testing.T) {
+	const empty = "{\n  \"sockets\": [],\n  \"problems\": []\n}\n" // for a program that asks several nodes
 	for _, tt := range []struct {
-		args []string
-		want string
+		args         []string
+		want, stdout string
 	}{
-		{[]string{"--pod", "web-\n9"}, `--pod web-; 9`},
-		{[]string{"-n", "prod"}, "--namespace prod"},
-		{[]string{"-n", "prod", "--pod", "web-1", "-o", "json"}, "--namespace prod --pod web-1"},
+		{[]string{"--pod", "web-\n9"}, `--pod web-; 9`, ""},
+		{[]string{"-n", "prod"}, "--namespace prod", ""},
+		{[]string{"-n", "prod", "--pod", "web-1", "-o", "json"}, "--namespace prod --pod web-1", empty},
 	} {
 		code, stdout, stderr, _ := socketsOf(t, api.SocketList{Sockets: []api.SocketView{}, Problems: []string{}}, tt.args...)
-		if want := "halfclose: no attachment matches " + tt.want + "; \"halfclose status --all\" lists them\n"; code != exitFailure || stdout != "" || stderr != want {
+		if want := "halfclose: no attachment matches " + tt.want + "; \"halfclose status --all\" lists them\n"; code != exitFailure || stdout != tt.stdout || stderr != want {
 			t.Errorf("%v: exit code %d\n%s%s", tt.args, code, stdout, stderr)
 		}
+	}
+}
+
+func TestALimitOfSocketsCountsTheOthers(t *testing.T) {
+	all := apitest.Sockets()
+	code, stdout, stderr, _ := socketsOf(t, api.SocketList{Sockets: all, Problems: []string{}}, "--limit", "1", "-o", "json")
+	var got api.SocketList
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != exitSuccess || len(got.Sockets) != 1 || got.Omitted != len(all)-1 {
+		t.Errorf("exit code %d, %v\n%s", code, err, stdout)
+	}
+	if !strings.Contains(stderr, "not listed (--limit 1)") {
+		t.Errorf("stderr is %q", stderr)
 	}
 }
 

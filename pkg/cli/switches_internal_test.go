@@ -66,7 +66,9 @@ func TestASwitchOfAPodIsSetWithoutAReaper(t *testing.T) {
 	if len(r.Switches) != 1 || r.Unregistered != "pod shop/web" {
 		t.Errorf("reported is %+v", r)
 	}
-	modeOf(t, exitSuccess, "", dir, "observe", "-n", "shop")
+	if r := modeOf(t, exitSuccess, "", dir, "observe", "-n", "shop", "--who", "bob (kubectl)"); len(r.Switches) != 2 || r.Switches[0].Who != "bob (kubectl)" {
+		t.Errorf("set for another user is %+v", r.Switches)
+	}
 	modeOf(t, exitSuccess, "", dir, "observe", "-n", "bank", "--pod", "web")
 	modeOf(t, exitSuccess, "", dir, "observe", "--pod", "cart")
 	if r := modeOf(t, exitSuccess, "", dir, "--pod", "shop/web"); len(r.Switches) != 2 {

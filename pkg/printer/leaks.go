@@ -6,10 +6,7 @@ package printer
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
@@ -37,7 +34,7 @@ func (p *Printer) LeakRows() *Rows[api.LeakGroup] {
 	return newRows(p, cols, func(g api.LeakGroup) []string {
 		row := []string{
 			describe.Pod(g.Pod, g.ContainerID), leakOwner(g), g.State.String(), roleText(g.Role), leakAddress(g), strconv.Itoa(g.Sockets),
-			describe.Age(g.Oldest), growthText(g.Growth), countsText(g.Verdicts),
+			describe.Age(g.Oldest), describe.Growth(g.Growth), describe.Counts(g.Verdicts),
 		}
 		if wide {
 			row = append(row, describe.Age(g.Newest), strconv.FormatUint(g.Unread, 10), strconv.Itoa(g.Held))
@@ -83,34 +80,6 @@ func leakAddress(g api.LeakGroup) string {
 		return "peer " + g.Peer
 	}
 	return "local " + g.Local
-}
-
-// growthText returns a growth, such as "+12/m".
-func growthText(perMinute *float64) string {
-	switch {
-	case perMinute == nil:
-		return "-"
-	case *perMinute == 0:
-		return "0"
-	case *perMinute < 10:
-		return "+" + strconv.FormatFloat(*perMinute, 'f', 1, 64) + "/m"
-	}
-	return "+" + strconv.FormatFloat(*perMinute, 'f', 0, 64) + "/m"
-}
-
-// countsText lists counts by verdict, the largest first.
-func countsText(counts map[string]int) string {
-	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
-		if counts[a] != counts[b] {
-			return counts[b] - counts[a]
-		}
-		return strings.Compare(a, b)
-	})
-	words := make([]string, 0, len(names))
-	for _, name := range names {
-		words = append(words, strconv.Itoa(counts[name])+" "+name)
-	}
-	return strings.Join(words, ", ")
 }
 
 // PrintLeaks prints the leaks of one node, and below them the processes that hold descriptors.

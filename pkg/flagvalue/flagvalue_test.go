@@ -1,11 +1,12 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package flagvalue_test
 
 import (
 	"testing"
 
+	"github.com/halfclose/halfclose/pkg/flagvalue"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -17,31 +18,33 @@ func TestStatesOfAllToolsAreParsed(t *testing.T) {
 		"established": inetdiag.Established, "LISTEN": inetdiag.Listen, "bound-inactive": inetdiag.BoundInactive,
 	} {
 		var got inetdiag.State
-		if err := (stateValue{&got}).Set(text); err != nil || got != want {
+		if err := (flagvalue.State{To: &got}).Set(text); err != nil || got != want {
 			t.Errorf("%q: got %v, %v, want %v", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"", "WAIT", "state 1", "CLOSE WAIT", "0"} {
 		var got inetdiag.State
-		if err := (stateValue{&got}).Set(text); err == nil || got != 0 {
+		if err := (flagvalue.State{To: &got}).Set(text); err == nil || got != 0 {
 			t.Errorf("%q: got %v, want an error", text, got)
 		}
 	}
 }
 
 func TestEveryVerdictIsParsed(t *testing.T) {
-	for _, name := range verdictNames() {
-		var v verdictValue
+	for _, name := range flagvalue.Verdicts() {
+		var got *policy.Reason
+		v := flagvalue.Verdict{To: &got}
 		if err := v.Set(name); err != nil || v.String() != name {
 			t.Errorf("%s: %v, parsed as %s", name, err, v.String())
 		}
 	}
-	if got := len(verdictNames()); got != len(policy.Reasons()) {
+	if got := len(flagvalue.Verdicts()); got != len(policy.Reasons()) {
 		t.Errorf("%d names, want one for each verdict", got)
 	}
-	var v verdictValue
-	if err := v.Set("UNREAD-DATA"); err != nil || v.reason != policy.UnreadData {
-		t.Errorf("got %+v, %v", v, err)
+	var got *policy.Reason
+	v := flagvalue.Verdict{To: &got}
+	if err := v.Set("UNREAD-DATA"); err != nil || got == nil || *got != policy.UnreadData {
+		t.Errorf("got %v, %v", v, err)
 	}
 	if err := v.Set("dead"); err == nil {
 		t.Error("an unknown verdict is parsed")
@@ -54,15 +57,16 @@ func FuzzParsedValuesRoundTrip(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		var s, reparsed inetdiag.State
-		if (stateValue{&s}).Set(text) == nil {
-			if err := (stateValue{&reparsed}).Set(stateValue{&s}.String()); err != nil || reparsed != s {
+		if (flagvalue.State{To: &s}).Set(text) == nil {
+			if err := (flagvalue.State{To: &reparsed}).Set(flagvalue.State{To: &s}.String()); err != nil || reparsed != s {
 				t.Errorf("%q is %v, then %v: %v", text, s, reparsed, err)
 			}
 		}
-		var v, vReparsed verdictValue
+		var first, second *policy.Reason
+		v := flagvalue.Verdict{To: &first}
 		if v.Set(text) == nil {
-			if err := vReparsed.Set(v.String()); err != nil || vReparsed != v {
-				t.Errorf("%q is %+v, then %+v: %v", text, v, vReparsed, err)
+			if err := (flagvalue.Verdict{To: &second}).Set(v.String()); err != nil || *second != *first {
+				t.Errorf("%q is %v, then %v: %v", text, first, second, err)
 			}
 		}
 	})

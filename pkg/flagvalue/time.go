@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package flagvalue
 
 import (
 	"fmt"
@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// timeHelp describes the values of --since and --until.
-const timeHelp = `30m, 2d, 23:00, yesterday, "2006-01-02 15:04"`
+// TimeHelp describes the values of --since and --until.
+const TimeHelp = `30m, 2d, 23:00, yesterday, "2006-01-02 15:04"`
 
-// parseSince parses --since: a time that is not in the future.
-func parseSince(text string, now time.Time) (time.Time, error) {
-	at, err := parseTime("--since", text, now)
+// ParseSince parses --since: a time that is not in the future.
+func ParseSince(text string, now time.Time) (time.Time, error) {
+	at, err := ParseTime("--since", text, now)
 	if err == nil && at.After(now) {
-		return time.Time{}, usageError{fmt.Errorf("--since %s is in the future", text)}
+		return time.Time{}, fmt.Errorf("--since %s is in the future", text)
 	}
 	return at, err
 }
 
-// parseTime parses the value of a flag: a duration before now, a time of day within the last 24 hours, a day, or a date and
+// ParseTime parses the value of a flag: a duration before now, a time of day within the last 24 hours, a day, or a date and
 // time, in the time zone of now unless it has its own.
-func parseTime(flag, text string, now time.Time) (time.Time, error) {
+func ParseTime(flag, text string, now time.Time) (time.Time, error) {
 	if d, ok := parseAgo(text); ok {
 		return now.Add(-d), nil
 	}
@@ -56,7 +56,7 @@ func parseTime(flag, text string, now time.Time) (time.Time, error) {
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at, nil
 	}
-	return time.Time{}, usageError{fmt.Errorf("%s: want a time such as %s or 2006-01-02T15:04:05Z, not %q", flag, timeHelp, text)}
+	return time.Time{}, fmt.Errorf("%s: want a time such as %s or 2006-01-02T15:04:05Z, not %q", flag, TimeHelp, text)
 }
 
 // maxAgo bounds the days and weeks of a duration.

@@ -1,12 +1,13 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package flagvalue_test
 
 import (
-	"errors"
 	"testing"
 	"time"
+
+	"github.com/halfclose/halfclose/pkg/flagvalue"
 )
 
 func TestSinceIsParsed(t *testing.T) {
@@ -34,14 +35,13 @@ func TestSinceIsParsed(t *testing.T) {
 		"2026-02-28T22:00:00Z":      time.Date(2026, 2, 28, 22, 0, 0, 0, time.UTC),
 		"2026-02-28T22:00:00+05:00": time.Date(2026, 2, 28, 17, 0, 0, 0, time.UTC),
 	} {
-		if got, err := parseSince(text, now); err != nil || !got.Equal(want) {
+		if got, err := flagvalue.ParseSince(text, now); err != nil || !got.Equal(want) {
 			t.Errorf("%q: got %v, %v, want %v", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"", "-10m", "10", "yesterday23:00", "tomorrow", "24:00", "12:60", "2026-02-30", "d", "1d1w", "99999999999d", "today 10:00", "2026-03-01 09:31", "2027-01-01"} {
-		got, err := parseSince(text, now)
-		if _, ok := errors.AsType[usageError](err); !ok {
-			t.Errorf("%q: got %v, %v, want a usage error", text, got, err)
+		if got, err := flagvalue.ParseSince(text, now); err == nil {
+			t.Errorf("%q: got %v, want an error", text, got)
 		}
 	}
 }
@@ -52,7 +52,7 @@ func FuzzSinceIsNotInTheFuture(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string, unix int64) {
 		now := time.Unix(unix%(1<<35), 0).UTC()
-		at, err := parseSince(text, now)
+		at, err := flagvalue.ParseSince(text, now)
 		if err == nil && at.After(now) {
 			t.Errorf("%q is %v at %v", text, at, now)
 		}
