@@ -124,8 +124,10 @@ func TestNoticesHaveEveryTextOnce(t *testing.T) {
 func TestTheProgramsMayBeDistributed(t *testing.T) {
 	list := filepath.Join(t.TempDir(), "licenses.json")
 	notices := filepath.Join(t.TempDir(), "notices")
-	err := run([]string{"notices", "-package", "../../cmd/halfclose", "-package", "../../plugins/halfclose",
-		"-platform", "linux/amd64", "-platform", "linux/arm64", "-o", notices, "-licenses", list}, os.Stderr)
+	err := run([]string{
+		"notices", "-package", "../../cmd/halfclose", "-package", "../../plugins/halfclose",
+		"-platform", "linux/amd64", "-platform", "linux/arm64", "-o", notices, "-licenses", list,
+	}, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
