@@ -1,6 +1,8 @@
 module github.com/halfclose/halfclose/tools/containerd
 
-go 1.26.6
+go 1.26.8
+
+toolchain go1.26.11
 
 tool (
 	github.com/containerd/containerd/v2/cmd/containerd

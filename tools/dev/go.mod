@@ -1,6 +1,8 @@
 module github.com/halfclose/halfclose/tools/dev
 
-go 1.26.0
+go 1.26.8
+
+toolchain go1.26.11
 
 tool (
 	github.com/golangci/golangci-lint/v2/cmd/golangci-lint

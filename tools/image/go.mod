@@ -1,6 +1,8 @@
 module github.com/halfclose/halfclose/tools/image
 
-go 1.26.0
+go 1.26.8
+
+toolchain go1.26.11
 
 require (
 	github.com/google/go-containerregistry v0.22.1

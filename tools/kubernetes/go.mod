@@ -1,6 +1,8 @@
 module github.com/halfclose/halfclose/tools/kubernetes
 
-go 1.26.0
+go 1.26.8
+
+toolchain go1.26.11
 
 // As k8s.io/kubernetes itself asks for.
 godebug default=go1.24

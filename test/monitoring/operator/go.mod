@@ -1,6 +1,8 @@
 module github.com/halfclose/halfclose/test/monitoring/operator
 
-go 1.26.0
+go 1.26.8
+
+toolchain go1.26.11
 
 require (
 	github.com/prometheus-operator/prometheus-operator v0.87.1
