@@ -160,13 +160,17 @@ generate: ## Recompile the BPF programs of pkg/bpf (installs clang, if missing)
 lint: ## Check code, scripts, module files, and words (tools/prose)
 	@scripts/lint.sh
 
+.PHONY: vulncheck
+vulncheck: ## Check for known vulnerabilities in called code (needs vuln.go.dev)
+	@scripts/vulncheck.sh
+
 .PHONY: fmt
 fmt: ## Format the code as lint requires
 	@$$(scripts/tool.sh golangci-lint) fmt
 
 .PHONY: tools
 tools: ## Build the pinned development tools into bin/tools
-	@for t in golangci-lint benchstat helm; do scripts/tool.sh $$t; done
+	@for t in golangci-lint actionlint govulncheck benchstat helm; do scripts/tool.sh $$t; done
 
 .PHONY: deps
 deps: ## Install the Debian packages that tests and demo need, if missing (root)

@@ -28,6 +28,9 @@ else
   echo "lint: shellcheck is not installed, the scripts were only parsed" >&2
 fi
 
+# Workflows, and by shellcheck the commands in them. tools/workflows checks what actionlint does not.
+"$(scripts/tool.sh actionlint)" || status=1
+
 go run ./tools/prose || status=1
 scripts/licences.sh || status=1
 
