@@ -29,6 +29,7 @@ kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_usern
 END
       exit 1
     fi
+    scripts/tool.sh nfpm >/dev/null || true # for the tests of packages, which are skipped with the reason without it
     # For the tests of upgrades, which are skipped with the reason without it.
     scripts/artefact.sh previous >/dev/null || true
     HALFCLOSE_TEST_UNSHARED=1 exec unshare -rmn "$0" "$@"

@@ -52,6 +52,11 @@ func mountSystem(root string) error {
 			return err
 		}
 	}
+	if os.Getenv("PACKAGES") != "" {
+		if err := mountWritable(root, "usr"); err != nil {
+			return err
+		}
+	}
 	for _, dir := range []string{"run", "tmp", "root", "home", "old", "opt/cni/bin", "var/lib", "var/log", "var/tmp"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return err
@@ -78,6 +83,22 @@ func share(root, dir string) error {
 		return nil
 	}
 	return bind(dir, at, true)
+}
+
+// mountWritable mounts an overlay in memory over a directory of the host, which the machine can write to.
+func mountWritable(root, dir string) error {
+	layers := filepath.Join(root, "layers")
+	if err := mountAt(root, "layers", "tmpfs", unix.MS_NODEV, "mode=755"); err != nil {
+		return err
+	}
+	upper, work, at := filepath.Join(layers, "upper"), filepath.Join(layers, "work"), filepath.Join(root, dir)
+	if err := errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755)); err != nil {
+		return err
+	}
+	if err := unix.Mount("overlay", at, "overlay", 0, "lowerdir="+at+",upperdir="+upper+",workdir="+work); err != nil {
+		return fmt.Errorf("mount an overlay at %s: %w", at, err)
+	}
+	return nil
 }
 
 // bind mounts a file or directory at another path, which it creates.
@@ -153,6 +174,14 @@ func mountDevices(root string) error {
 
 // installBinaries installs command and plugin as README.md does, and this program beside them.
 func installBinaries(root string) error {
+	if packages := os.Getenv("PACKAGES"); packages != "" {
+		return errors.Join(
+			bind(os.Getenv("SELF"), filepath.Join(root, container), true),
+			bind(packages, filepath.Join(root, packagesDir), true),
+			copyProgram(os.Getenv("BIN")+"/cni/bridge", root+pluginDir+"/bridge"),
+			copyProgram(os.Getenv("BIN")+"/cni/host-local", root+pluginDir+"/host-local"),
+		)
+	}
 	// The network's first plugin, which is never called.
 	if err := os.Symlink("/bin/true", filepath.Join(root, pluginDir, "ptp")); err != nil {
 		return err

@@ -32,6 +32,8 @@ type machine struct {
 	bare bool   // the programs under test are in unpacked, not installed
 	// previous, unless empty, is the directory of the release before, which a bare machine has beside the build under test.
 	previous string
+	// packages, unless empty, is the directory of the packages for a bare machine, see packages_test.go.
+	packages string
 }
 
 // newMachine returns a machine with halfclose installed as README.md says. boot starts it, and it is gone when the test
@@ -61,18 +63,20 @@ func newPreviousMachine(t *testing.T) *machine {
 	return m.furnish(filepath.Join(m.previous, "systemd/halfclose.service"))
 }
 
-// furnish writes the machine's configuration with this unit file.
+// furnish writes the machine's configuration with this unit file, if any.
 func (m *machine) furnish(unitFile string) *machine {
 	m.t.Helper()
 	m.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n") // prose:ok: the name of a user
 	m.write("etc/group", "root:x:0:\nadm:x:4:\ntty:x:5:\nutmp:x:43:\nsystemd-journal:x:101:\nnogroup:x:65534:\n")
 	m.write("etc/machine-id", "")
 	m.write("etc/cni/net.d/10-net.conflist", `{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "ptp"}]}`)
-	unit, err := os.ReadFile(unitFile)
-	if err != nil {
-		m.t.Fatal(err)
+	if unitFile != "" {
+		unit, err := os.ReadFile(unitFile)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		m.write("etc/systemd/system/halfclose.service", string(unit))
 	}
-	m.write("etc/systemd/system/halfclose.service", string(unit))
 	for _, masked := range unneeded() {
 		if err := os.Symlink("/dev/null", filepath.Join(m.root, "etc/systemd/system", masked)); err != nil {
 			m.t.Fatal(err)
@@ -138,6 +142,7 @@ func (m *machine) boot() {
 		Env: []string{
 			roleVar + "=machine", "ROOT=" + m.root, "SELF=" + self, "SYSTEMD=" + systemdBinary(m.t),
 			"BIN=" + os.Getenv(binVar), "BARE=" + strconv.FormatBool(m.bare), "PREVIOUS=" + m.previous,
+			"PACKAGES=" + m.packages,
 		},
 		SysProcAttr: &syscall.SysProcAttr{
 			Cloneflags:  unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,

@@ -6,6 +6,7 @@
 package systemd_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -33,7 +34,9 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(node.Suite{
-		Name: "systemd", Top: top, BinVar: binVar, Previous: true, Parallel: 12, Before: makeCgroups, After: removeCgroups,
+		Name: "systemd", Top: top, BinVar: binVar, Previous: true, Parallel: 12,
+		Before: func() error { return errors.Join(makeCgroups(), buildPackages()) },
+		After:  func() error { return errors.Join(removeCgroups(), removePackages()) },
 	}.Run(m.Run))
 }
 
@@ -43,7 +46,7 @@ func roles() map[string]func() error {
 }
 
 func TestSourcesAreNoted(t *testing.T) {
-	if err := node.NoteSources(top, "pkg", "cmd", "plugins", "deploy/systemd", "docs"); err != nil {
+	if err := node.NoteSources(top, "pkg", "cmd", "plugins", "deploy/systemd", "deploy/packages", "scripts", "tools/manual", "docs"); err != nil {
 		t.Error(err)
 	}
 }
