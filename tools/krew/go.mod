@@ -1,6 +1,8 @@
 module github.com/halfclose/halfclose/tools/krew
 
-go 1.26.7
+go 1.26.8
+
+toolchain go1.26.11
 
 tool sigs.k8s.io/krew/cmd/validate-krew-manifest
 
