@@ -148,6 +148,10 @@ mutants: ## Check that the tests of pkg/policy fail with each of a list of mista
 demo: build cni-plugins ## Show halfclose on a node with containers, half-closed sockets and their peers (root)
 	@scripts/demo.sh
 
+.PHONY: pictures
+pictures: build cni-plugins ## Take the pictures in docs/images again
+	@scripts/pictures.sh
+
 .PHONY: bench
 bench: build ## Measure halfclose next to the alternatives, and print the ratios (root)
 	@scripts/bench.sh
