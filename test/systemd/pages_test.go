@@ -30,11 +30,11 @@ func (m *machine) follow(page, after, dir string) {
 	m.run("sh", "-ec", "cd "+dir+"\n"+strings.Join(commands, "\n"))
 }
 
-func TestTheQuickStartOfREADMERunsAsPrinted(t *testing.T) {
+func TestABuildIsInstalledAsPrinted(t *testing.T) {
 	t.Parallel()
 	m := newBareMachine(t)
 	m.boot()
-	m.follow("README.md", "To use halfclose on a node:\n", unpacked)
+	m.follow("docs/install.md", "To use a build on a node:\n", unpacked)
 	p := m.start(`, "closeWaitGrace": "1s", "finWait2Grace": "1h"`)
 	m.node().AwaitEntry(p.Leak, api.WouldDestroy)
 	if s := m.status(); s.Holder.StartedBy != api.ByPlugin || s.Mode.Effective != policy.Observe || !m.halfClosed(p.Leak) {
@@ -43,7 +43,7 @@ func TestTheQuickStartOfREADMERunsAsPrinted(t *testing.T) {
 	if b, err := os.ReadFile(m.at("/etc/cni/net.d/10-net.conflist")); err != nil || !strings.Contains(strings.ReplaceAll(string(b), " ", ""), `"type":"halfclose"`) {
 		t.Errorf("the network is %s, %v", b, err)
 	}
-	m.follow("README.md", "it lists only leaked sockets, allow destruction:\n", unpacked)
+	m.follow("docs/install.md", "it lists only leaked sockets, allow destruction:\n", unpacked)
 	m.destroyed(p.Leak)
 	if leak, live := p.write(); leak != "ECONNABORTED" || live != "ok" {
 		t.Errorf("a write to the leak returns %s, and to the open connection to %s", leak, live)

@@ -79,8 +79,8 @@ func TestTheUnitIsNoMoreExposedThanItMustBe(t *testing.T) {
 	}
 }
 
-func TestREADMENamesTheCapabilitiesOfTheUnit(t *testing.T) {
-	b, err := os.ReadFile(top + "/README.md")
+func TestInstallNamesTheCapabilitiesOfTheUnit(t *testing.T) {
+	b, err := os.ReadFile(top + "/docs/install.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +94,6 @@ func TestREADMENamesTheCapabilitiesOfTheUnit(t *testing.T) {
 	}
 	want := slices.Sorted(slices.Values(unitCapabilities(t)))
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(named))); diff != "" {
-		t.Errorf("README.md's table of privileges (-unit +README)\n%s", diff)
+		t.Errorf("the table of privileges in docs/install.md (-unit +page)\n%s", diff)
 	}
 }
