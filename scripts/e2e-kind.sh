@@ -74,13 +74,16 @@ node_parts() {
 # make_release makes the artefacts of a release that a cluster needs, for this machine, with the version that the manifests
 # name.
 make_release() {
-  local arch
+  local arch version
   arch=$(go env GOARCH)
   rm -rf dist # with artefacts of other versions
   ALLOW_DIRTY=1 PLATFORMS=linux/$arch scripts/release.sh programs image chart
   ln -s "$PWD"/dist/halfclose-image_*.tar "$needs/halfclose-image.tar"
   ln -s "$PWD"/dist/halfclose-[0-9]*.tgz "$needs/chart"
   ln -s "$PWD/bin/release/halfclose-cni-linux-$arch" "$needs/plugin"
+  version=$(basename dist/halfclose-[0-9]*.tgz .tgz)
+  scripts/kubectl.sh archives dist "${version#halfclose-}" "linux/$arch" # release.sh builds it for every platform
+  tar -xzf dist/kubectl-halfclose_*.tar.gz -C "$needs" ./kubectl-halfclose
 }
 
 # operator_types prints the directory of the Prometheus operator's module, which has its custom resources.

@@ -67,6 +67,7 @@ func (s *story) rollout(t *testing.T) {
 			t.Errorf("after the rollout the history on %s has %v of %s", node, got, pod)
 		}
 	}
+	names(t, "kubectl halfclose history", everywhere(t, "history", "--output", "wide"), controlPlane, "default/elder", worker, "default/leaky")
 	deletePods(t, started...)
 	s.twinIsAlone(t)
 }

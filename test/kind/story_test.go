@@ -56,6 +56,7 @@ func TestCluster(t *testing.T) {
 		{"pods on two nodes that half-close towards each other are cleaned by their own node", s.acrossNodes},
 		{"an operator sees from inside the reaper's pod whose the sockets are, and what the node allows", s.operator},
 		{"Prometheus finds the reapers by the chart's PodMonitor, and the rules know their labels", s.prometheus},
+		{"kubectl halfclose shows all nodes, and stops all of them or one namespace", s.plugin},
 		{"a rollout loses no pod, no socket's age, no history, and no pod that starts during the rollout", s.rollout},
 		{"the entry comes back when another installer rewrites the network", s.rewritten},
 		{"a hundred pods start and end with the chain in place, and leave no record", s.hundred},
