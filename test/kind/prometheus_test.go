@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/halfclose/halfclose/internal/nstest"
@@ -18,7 +20,7 @@ import (
 )
 
 // prometheus scrapes the DaemonSet with a real Prometheus, which has the configuration that the Prometheus operator generates
-// for the chart's PodMonitor, discovers the pods by the API server, and evaluates the chart's PrometheusRule.
+// for the chart's PodMonitor, gets the pods of the API server as targets, and evaluates the chart's PrometheusRule.
 func (s *story) prometheus(t *testing.T) {
 	for _, kind := range []string{"podmonitors", "prometheusrules"} {
 		kubectl(t, "apply", "--server-side", "-f", need(t, "operator")+"/monitoring.coreos.com_"+kind+".yaml")
@@ -92,8 +94,8 @@ func startPrometheus(t *testing.T) (server *prometheus.Server, rules string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const discovery = "\n  - role: pod\n"
-	access := prometheus.Edit(t, string(config), map[string]string{discovery: discovery + "    kubeconfig_file: " + os.Getenv("KUBECONFIG") + "\n"})
+	const discovery = "  kubernetes_sd_configs:\n  - role: pod\n    namespaces:\n      names:\n      - " + namespace + "\n"
+	withTargets := prometheus.Edit(t, string(config), map[string]string{discovery: "  static_configs: " + discoverTargets(t) + "\n"})
 	listener, err := net.Listen("tcp", "127.0.0.1:0") // a free port
 	if err != nil {
 		t.Fatal(err)
@@ -102,5 +104,59 @@ func startPrometheus(t *testing.T) (server *prometheus.Server, rules string) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return prometheus.Start(t, address, access, prometheus.OperatorRules, rules), rules
+	return prometheus.Start(t, address, withTargets, prometheus.OperatorRules, rules), rules
+}
+
+// discoverTargets returns, as JSON, the targets that Prometheus discovers for the pods of halfclose's namespace: each port of each
+// container, with the labels that the operator's configuration reads. Debian's Prometheus is built without this discovery.
+func discoverTargets(t *testing.T) string {
+	t.Helper()
+	var pods struct {
+		Items []struct {
+			Metadata struct {
+				Name   string
+				Labels map[string]string
+			}
+			Spec struct {
+				NodeName   string
+				Containers []struct {
+					Name  string
+					Ports []struct {
+						Name          string
+						ContainerPort int
+					}
+				}
+			}
+			Status struct{ Phase, PodIP string }
+		}
+	}
+	getInto(t, &pods, "pods", "--namespace", namespace)
+	var all []object
+	for _, p := range pods.Items {
+		if p.Status.PodIP == "" {
+			continue // as Prometheus does
+		}
+		for _, c := range p.Spec.Containers {
+			for _, port := range c.Ports {
+				labels := map[string]string{
+					"namespace": namespace, "pod_name": p.Metadata.Name, "pod_phase": p.Status.Phase, "pod_node_name": p.Spec.NodeName,
+					"pod_container_name": c.Name, "pod_container_port_name": port.Name,
+				}
+				for name, value := range p.Metadata.Labels {
+					name = strings.NewReplacer(".", "_", "/", "_", "-", "_").Replace(name)
+					labels["pod_label_"+name], labels["pod_labelpresent_"+name] = value, "true"
+				}
+				meta := make(map[string]string)
+				for name, value := range labels {
+					meta["__meta_kubernetes_"+name] = value
+				}
+				all = append(all, object{"targets": []string{net.JoinHostPort(p.Status.PodIP, strconv.Itoa(port.ContainerPort))}, "labels": meta})
+			}
+		}
+	}
+	b, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
