@@ -6,12 +6,14 @@ package kind_test
 import (
 	"errors"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testpage"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -31,6 +33,18 @@ const (
 func helm(t *testing.T, args ...string) string {
 	t.Helper()
 	return command(t, exec.Command(need(t, "helm"), args...))
+}
+
+// follow runs the first commands of README.md after a text as printed, in the repository, whose dist has a release.
+func follow(t *testing.T, after string) {
+	t.Helper()
+	commands, err := testpage.Commands(filepath.Join(top, "README.md"), after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-euxc", strings.Join(commands, "\n"))
+	cmd.Dir = top
+	t.Log(command(t, cmd))
 }
 
 // deploy installs or upgrades the chart with these values and no others, and waits until its pods are ready.

@@ -100,7 +100,8 @@ func (s *story) install(t *testing.T) {
 		pod{name: "elder", node: controlPlane, annotations: grace(patience.String()), args: []string{
 			"connect", s.server + ":7001", "leak", "--", "connect", s.server + ":7003", "shut",
 		}})
-	deploy(t)
+	follow(t, "On a cluster:\n")
+	rolledOut(t)
 	helm(t, "test", release, "--namespace", namespace, "--timeout", slow.String())
 	for _, node := range nodes() {
 		if n := chained(t, node); n != 1 {
@@ -141,7 +142,8 @@ func (s *story) observe(t *testing.T) {
 }
 
 func (s *story) destroy(t *testing.T) {
-	deploy(t, "mode=destroy")
+	follow(t, "Allow destruction on all nodes:\n")
+	rolledOut(t)
 	nstest.Eventually(t, slow, "the leak is gone", func() bool { return len(sockets(t, worker, "leaky")) == 0 })
 	if got := history(t, "leaky"); !slices.Equal(got, []string{api.WouldDestroy, api.Destroyed}) { // the first by the reaper before
 		t.Errorf("the history has %v of leaky", got)
