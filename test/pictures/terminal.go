@@ -56,7 +56,9 @@ func picture(path string, rows int, name string, args ...string) error {
 	case <-time.After(shown):
 		text = screen.Render()
 		err = errors.Join(err, cmd.Process.Kill())
-		_ = <-exited // it was killed
+		if failed := <-exited; failed == nil {
+			err = errors.Join(err, errors.New("it exited on its own"))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("%s %v: %w: %s", name, args, err, screen.String())
