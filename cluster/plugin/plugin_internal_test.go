@@ -223,7 +223,7 @@ func TestTheExitCodeSaysWhatIsMissing(t *testing.T) {
 		{"all nodes answer", map[string]func([]string) result{"a": full, "b": full}, nil, exitSuccess, "no leaks"},
 		{"one hangs", map[string]func([]string) result{"a": full, "b": always(result{hangs: true})}, []string{"--timeout=20ms"}, exitPartial, "no answer from b: timeout: no whole answer within 20ms"},
 		{"one has no reaper", map[string]func([]string) result{"a": full, "b": always(result{code: 1, stderr: "halfclose: no reaper is running\n"})}, nil, exitPartial, "no answer from b: failed: no reaper is running"},
-		{"one prints no JSON", map[string]func([]string) result{"a": full, "b": always(result{stdout: "\x1b[2Jhello"})}, nil, exitPartial, `no answer from b: bad-answer: read JSON: invalid character '\\x1b'`},
+		{"one prints no JSON", map[string]func([]string) result{"a": full, "b": always(result{stdout: "\x1b[2Jhello"})}, nil, exitPartial, `no answer from b: bad-answer: read JSON: invalid character '\x1b'`},
 		{"no one answers", map[string]func([]string) result{"a": always(result{err: errors.New("refused")}), "b": always(result{err: errors.New("refused")})}, nil, exitFailure, "no answer from a, b: failed: refused"},
 		{"no node has the namespace", map[string]func([]string) result{"a": always(result{stdout: `{"groups": []}`, code: 1})}, []string{"-n", "nope"}, exitFailure, "no node has a pod in namespace nope"},
 		{"a wrong flag", map[string]func([]string) result{"a": full}, []string{"--state", "HALF"}, exitUsage, "--state"},
@@ -243,7 +243,7 @@ func TestTheExitCodeSaysWhatIsMissing(t *testing.T) {
 
 func TestFieldsAndWordsOfAnotherVersionStayInJSON(t *testing.T) {
 	c := &fakeCluster{nodes: map[string]func([]string) result{
-		"a": always(result{stdout: `{"sockets": [{"local": "10.0.0.1:1", "verdict": "destroy", "newField": {"x": 1}}, {"verdict": "a-new-word"}], "problems": []}`}),
+		"a": always(result{stdout: `{"sockets": [{"local": "10.0.0.1:1", "verdict": "destroy", "newField": {"x": 1}}, {"local": ["of another type"]}], "problems": []}`}),
 	}}
 	r := c.call(t, "sockets", "-o", "json")
 	sockets, _ := r.outAsObject["sockets"].([]any)
@@ -354,7 +354,7 @@ func TestModeIsSetOnAllNodesAndLoudAboutTheOthers(t *testing.T) {
 			t.Errorf("stdout lacks %q:\n%s", want, r.out)
 		}
 	}
-	if want := `mode observe did not take effect on 2 of 3 nodes: retry with \"kubectl halfclose mode observe --pod=shop/web-1 --node=b,c\"`; !strings.Contains(r.err, want) {
+	if want := `mode observe did not take effect on 2 of 3 nodes: retry with "kubectl halfclose mode observe --pod=shop/web-1 --node=b,c"`; !strings.Contains(r.err, want) {
 		t.Errorf("stderr lacks %s:\n%s", want, r.err)
 	}
 	want := "mode observe --output=json --who=alice (kubectl) --pod=shop/web-1 --for=2h0m0s --reason=INC-7"
