@@ -24,7 +24,10 @@ import (
 func (s *story) prometheus(t *testing.T) {
 	for _, kind := range []string{"podmonitors", "prometheusrules"} {
 		kubectl(t, "apply", "--server-side", "-f", need(t, "operator")+"/monitoring.coreos.com_"+kind+".yaml")
-		kubectl(t, "wait", "--for=condition=Established", "crd/"+kind+".monitoring.coreos.com", "--timeout", slow.String())
+		nstest.Eventually(t, slow, "the API server serves "+kind, func() bool { // kubectl wait fails before there is a condition
+			_, err := tryKubectl(t, "get", kind+".monitoring.coreos.com", "--all-namespaces")
+			return err == nil
+		})
 	}
 	deploy(t, "mode=destroy", "metrics.podMonitor.enabled=true", "metrics.prometheusRule.enabled=true", "metrics.dashboard.enabled=true")
 	p, rules := startPrometheus(t)
