@@ -41,7 +41,7 @@ func (f Finding) Advice() (what, todo string) {
 	case HistoryDamaged:
 		return "the history was damaged: " + f.Text, "nothing: a new segment was started; what was lost cannot be restored"
 	case DescriptorsHeld:
-		return Held(f.Holder), "restart it: a destroy closes no descriptor, and this process does not close the descriptors of sockets that have ended"
+		return Held(f.Holder), "restart it: only the process can close their descriptors, and it does not"
 	case MoreDescriptorsHeld:
 		return fmt.Sprintf("%s more are held by %s", f.Text, Plural(f.Count, "other process", "other processes")),
 			`"halfclose status -o json" lists up to 100 processes`

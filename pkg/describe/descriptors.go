@@ -12,12 +12,12 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// Held says how many of its destroyed sockets a process still holds: "48 of 50 destroyed sockets are still held by java[812] of
+// Held says how many of its ended sockets a process still holds: "48 of 50 ended sockets are still held by java[812] of
 // shop/web-1".
 func Held(h *api.DescriptorHolder) string {
 	verb := map[bool]string{true: "is", false: "are"}[h.Held == 1]
 	return fmt.Sprintf("%d of %s %s still held by %s%s",
-		h.Held, Plural(h.Ended, "destroyed socket", "destroyed sockets"), verb, h.Process, ofPod(h.Pod))
+		h.Held, Plural(h.Ended, "ended socket", "ended sockets"), verb, h.Process, ofPod(h.Pod))
 }
 
 func ofPod(p state.Pod) string {

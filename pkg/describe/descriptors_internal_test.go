@@ -37,8 +37,8 @@ func TestFindingsSayWhoHoldsDescriptors(t *testing.T) {
 		got = append(got, what)
 	}
 	want := []string{
-		"48 of 50 destroyed sockets are still held by java[812] of shop/web-1", "1 of 1 destroyed socket is still held by java[7]",
-		"1 of 9 destroyed sockets is still held by java[8]", "10 more are held by 2 other processes",
+		"48 of 50 ended sockets are still held by java[812] of shop/web-1", "1 of 1 ended socket is still held by java[7]",
+		"1 of 9 ended sockets is still held by java[8]", "10 more are held by 2 other processes",
 		"java[812] of shop/web-1 has 900 of at most 1024 file descriptors open",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {

@@ -167,9 +167,9 @@ func (s *snapshot) sweeps(ch chan<- prometheus.Metric) {
 
 func (s *snapshot) descriptors(ch chan<- prometheus.Metric) {
 	m := s.reaper
-	gauge(ch, "halfclose_descriptors_held", "Destroyed and reset sockets of which a process still has a descriptor.").add(float64(m.DescriptorsHeld))
-	counter(ch, "halfclose_descriptors_closed_total", "Destroyed and reset sockets whose owners have closed their descriptors, or exited.").add(float64(m.DescriptorsClosed))
-	gauge(ch, "halfclose_processes_near_file_limit", "Processes with half-closed or destroyed sockets that use more than 80 % of their limit on open files.").
+	gauge(ch, "halfclose_descriptors_held", "Ended sockets, destroyed or with a peer that is gone, of which a process still has a descriptor.").add(float64(m.DescriptorsHeld))
+	counter(ch, "halfclose_descriptors_closed_total", "Ended sockets, destroyed or with a peer that is gone, whose owners have closed their descriptors, or exited.").add(float64(m.DescriptorsClosed))
+	gauge(ch, "halfclose_processes_near_file_limit", "Processes with half-closed or ended sockets that use more than 80 % of their limit on open files.").
 		add(float64(m.NearFileLimit))
 }
 

@@ -159,7 +159,7 @@ func (f *fleet) panels(t *testing.T) {
 		"Missed events, by node": true, "Unreachable network namespaces, by node": true, "Starts without saved ages, by node": true,
 		"Would be asked, by node": true, "Stale look-ups, by node": true, "Unregistered network namespaces, by node": true,
 		"Attachments by adoption, by node": true, "Policy file mistakes, by node": true, "Switches in force, by scope": true,
-		"Descriptors of destroyed sockets, by node": true, "Processes near their limit on open files, by node": true,
+		"Descriptors of ended sockets, by node": true, "Processes near their limit on open files, by node": true,
 		"Unwritable files, by file": true, "Lost lines of the history, by node": true,
 	}
 	d := readDashboard(t)
