@@ -149,7 +149,7 @@ demo: build cni-plugins ## Show halfclose on a node with containers, half-closed
 	@scripts/demo.sh
 
 .PHONY: pictures
-pictures: build cni-plugins ## Take the pictures in docs/images again
+pictures: ## Take the pictures in docs/images again
 	@scripts/pictures.sh
 
 .PHONY: bench

@@ -9,7 +9,9 @@ cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches
 
 scripts/deps.sh iproute2 util-linux python3-fonttools
-[ -n "${MAKELEVEL:-}" ] || make --no-print-directory build cni-plugins
+# The pictures show the version of the next release.
+version=$(awk '$1 == "version:" { gsub(/"/, "", $2); print $2 }' deploy/kubernetes/chart/Chart.yaml)
+make --no-print-directory build cni-plugins "VERSION=v$version"
 CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/pictures-node ./test/pictures
 freeze=$(scripts/tool.sh freeze)
 font=$(cd tools/pictures && go list -m -f '{{.Dir}}' github.com/charmbracelet/freeze)/font/JetBrainsMono-Regular.ttf
