@@ -44,7 +44,9 @@ export HOME
 
 .PHONY: help
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Build
 
 .PHONY: build
 build: ## Build bin/halfclose and the plugin bin/cni/halfclose, static, for this machine
@@ -104,6 +106,8 @@ cni-plugins: ## Build the CNI plugins that demo and tests chain halfclose with, 
 	@cd tools/cni && $(GO_BUILD) -o ../../bin/cni/ $(CNI_PLUGINS)/main/{bridge,ptp,loopback} $(CNI_PLUGINS)/ipam/host-local \
 		$(CNI_PLUGINS)/meta/tuning
 
+##@ Test
+
 .PHONY: test
 test: build cni-plugins ## Run all tests: unit, kernel and end to end (PKGS=, ARGS=)
 	@scripts/test.sh $(ARGS) $(or $(PKGS),$(if $(ARGS),./...))
@@ -144,6 +148,8 @@ fuzz: ## Fuzz each parser for FUZZTIME (10s)
 mutants: ## Check that the tests of pkg/policy fail with each of a list of mistakes in it
 	@go run ./tools/mutants
 
+##@ Try and measure
+
 .PHONY: demo
 demo: build cni-plugins ## Show halfclose on a node with containers, half-closed sockets and their peers (root)
 	@scripts/demo.sh
@@ -155,6 +161,8 @@ pictures: ## Take the pictures in docs/images again
 .PHONY: bench
 bench: build ## Measure halfclose next to the alternatives, and print the ratios (root)
 	@scripts/bench.sh
+
+##@ Develop
 
 .PHONY: generate
 generate: ## Recompile the BPF programs of pkg/bpf (installs clang, if missing)
@@ -181,5 +189,5 @@ deps: ## Install the Debian packages that tests and demo need, if missing (root)
 	@scripts/deps.sh
 
 .PHONY: clean
-clean: ## Remove build results
+clean: ## Remove build results, tools and logs
 	rm -rf bin dist .ci/log
