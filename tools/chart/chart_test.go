@@ -55,6 +55,32 @@ func TestTheManifestsAreRenderedFromTheChart(t *testing.T) {
 	}
 }
 
+// Each is a legal name of a Kubernetes object, and a number or a boolean to YAML.
+func TestNamesThatYAMLReadsAsNumbersStayNames(t *testing.T) {
+	text, err := helm(t, "template", "0123", chartDir, "--namespace", "1e3", "--kube-version", "1.34.0",
+		"--set-string", "fullnameOverride=0x1f", "--set-string", "nameOverride=true", "--set-string", "serviceAccount.name=007",
+		"--set-string", "priorityClassName=010", "--set", "metrics.podMonitor.enabled=true,openshift.enabled=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := parse(t, text) // which has numbers as they are written in decimal
+	ds, ok := objects["DaemonSet 0x1f"].(*appsv1.DaemonSet)
+	hook, hasHook := objects["ConfigMap 0x1f-uninstall"].(*corev1.ConfigMap)
+	if !ok || !hasHook {
+		t.Fatalf("there is no DaemonSet or no hook among %v", slices.Sorted(maps.Keys(objects)))
+	}
+	want := map[string]string{"app.kubernetes.io/name": "true", "app.kubernetes.io/instance": "0123"}
+	if diff := cmp.Diff(want, ds.Spec.Selector.MatchLabels); diff != "" {
+		t.Errorf("the selector (-want +got)\n%s", diff)
+	}
+	if ds.Namespace != "1e3" || ds.Spec.Template.Spec.ServiceAccountName != "007" || ds.Spec.Template.Spec.PriorityClassName != "010" {
+		t.Errorf("the DaemonSet has the namespace %s, and its pods %+v", ds.Namespace, ds.Spec.Template.Spec)
+	}
+	if parse(t, hook.Data["daemonset.yaml"])["DaemonSet 0x1f"] == nil {
+		t.Errorf("the hook does not replace the DaemonSet: %s", hook.Data["daemonset.yaml"])
+	}
+}
+
 func TestNoContainerHasMoreThanItNeeds(t *testing.T) {
 	ds := render(t, "--set", "doctor=true").daemonSet(t)
 	pod := ds.Spec.Template.Spec

@@ -19,9 +19,10 @@ SPDX-License-Identifier: Apache-2.0
 {{- end -}}
 {{- end -}}
 
+{{/* Names are written by toYaml, which quotes those that YAML reads as numbers or booleans, such as 1e3. */}}
 {{- define "halfclose.selector" -}}
-app.kubernetes.io/name: {{ include "halfclose.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "halfclose.name" . | toYaml }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 {{- end -}}
 
 {{- define "halfclose.labels" -}}
@@ -36,9 +37,9 @@ The metadata of an object: (dict "root" $ "name" NAME), and optionally "labels" 
 and the values', "namespace" (the release's), and "clusterwide" true for an object without one.
 */}}
 {{- define "halfclose.metadata" -}}
-name: {{ .name }}
+name: {{ .name | toYaml }}
 {{- if not .clusterwide }}
-namespace: {{ .namespace | default .root.Release.Namespace }}
+namespace: {{ .namespace | default .root.Release.Namespace | toYaml }}
 {{- end }}
 labels:
   {{- merge (dict) (.labels | default dict) (include "halfclose.labels" .root | fromYaml) .root.Values.commonLabels | toYaml | nindent 2 }}
@@ -111,10 +112,10 @@ tolerations: {{ toJson .Values.tolerations }}
 {{/* The fields of a pod that is allowed on the node as the DaemonSet's. */}}
 {{- define "halfclose.nodePod" -}}
 # No container uses the API server.
-serviceAccountName: {{ include "halfclose.serviceAccount" . }}
+serviceAccountName: {{ include "halfclose.serviceAccount" . | toYaml }}
 automountServiceAccountToken: false
 enableServiceLinks: false
-priorityClassName: {{ .Values.priorityClassName }}
+priorityClassName: {{ .Values.priorityClassName | toYaml }}
 terminationGracePeriodSeconds: {{ int64 .Values.terminationGracePeriodSeconds }}
 securityContext:
   {{- toYaml .Values.podSecurityContext | nindent 2 }}
