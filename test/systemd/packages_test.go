@@ -435,6 +435,32 @@ func TestAnUpgradeKeepsWhatTheAdministratorHasChanged(t *testing.T) {
 	m.stopPod("web")
 }
 
+func TestAPurgeLeavesTheFilesOfAnotherReaper(t *testing.T) {
+	t.Parallel()
+	m := newPackagedMachine(t)
+	m.boot()
+	m.allowServices()
+	m.run("mkdir", "/var/lib/halfclose") // as the first attempt of an installation that failed
+	m.run("sh", "-ec", "dpkg -i "+deb("older"))
+	if mode := m.status().Mode; mode.Effective != policy.Observe || mode.Switch == nil {
+		t.Errorf("after a second attempt, the mode is %+v", mode)
+	}
+	m.run("systemctl", "stop", "halfclose")
+	m.run("cp", "/usr/bin/halfclose", "/usr/local/bin/other")
+	m.run("systemd-run", "--unit=other", "/usr/local/bin/other", "reaper")
+	nstest.Eventually(t, testnode.Patience, "the other reaper runs", func() bool {
+		_, err := m.node().Client.Status(t.Context())
+		return err == nil
+	})
+	out := m.run("dpkg", "--purge", "halfclose")
+	if got := m.dpkg(); got != "" || !strings.Contains(out, "another reaper runs") {
+		t.Errorf("after purge, the package's status is %q, and dpkg prints %s", got, out)
+	}
+	if mode := m.status().Mode; mode.Effective != policy.Observe {
+		t.Errorf("after purge, the other reaper has the mode %+v", mode)
+	}
+}
+
 func TestATarballBelowUsrLocalInstallsThePlugin(t *testing.T) {
 	t.Parallel()
 	m := newPackagedMachine(t)
