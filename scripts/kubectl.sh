@@ -35,7 +35,8 @@ archive() {
   if [ -n "${LICENSES_DIR:-}" ]; then
     install -m 644 "$LICENSES_DIR"/* "$parts/"
   fi
-  tar -C "$parts" --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner --format=ustar -cf - . |
+  # Without an entry of the directory, whose mode tar would give to the one that it unpacks in.
+  (cd "$parts" && tar --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner --format=ustar -cf - -- *) |
     gzip -n9 >"$dir/kubectl-halfclose_${version}_${os}_$arch.tar.gz"
   rm -r "$parts"
 }

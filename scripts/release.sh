@@ -7,22 +7,27 @@
 # Without a STEP, all steps run. A named step builds again what belongs to it, and dist is not emptied.
 #
 #   VERSION      of the release, 0.1.0; by default that of the chart
-#   PLATFORMS    "linux/amd64 linux/arm64", all by default
+#   PLATFORMS    "linux/amd64 linux/arm64", all by default. kubectl-halfclose is built for these, and with all also for macOS
+#                and Windows
 #   FORMATS      of the packages: "deb rpm", both by default
 #   DIST, WORK   the directories of the artefacts and of their parts; by default dist and bin/release
 #   ALLOW_DIRTY  1: build a working tree with changes, whose commit gets the suffix -dirty
 #
-# The same commit gives the same bytes, on every machine and in every directory: each time is that of the commit.
+# The same commit and version of Go give the same bytes, on every machine and in every directory: each time is that of the
+# commit, and the settings of the user do not count.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches
 export TZ=UTC LC_ALL=C
 umask 022
-unset MAKEFLAGS MFLAGS # the variables above are given to each make below
+unset MAKEFLAGS MFLAGS GNUMAKEFLAGS # the variables above are given to each make below
+unset TAR_OPTIONS GZIP GOEXPERIMENT GOFIPS140
+export GOFLAGS=-buildvcs=false GOAMD64=v1 GOARM64=v8.0 # not empty: go env -w may have set others
 
 version=${VERSION:-$(awk '$1 == "version:" { gsub(/"/, "", $2); print $2 }' deploy/kubernetes/chart/Chart.yaml)}
 version=${version#v}
-read -ra platforms <<<"${PLATFORMS:-linux/amd64 linux/arm64}"
+all="linux/amd64 linux/arm64"
+read -ra platforms <<<"${PLATFORMS:-$all}"
 read -ra formats <<<"${FORMATS-deb rpm}"
 commit=$(git rev-parse HEAD)
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
@@ -146,7 +151,7 @@ chart() {
 # kubectl-halfclose_VERSION_OS_ARCH.tar.gz and krew's manifest halfclose.yaml.
 kubectl() {
   local clients=()
-  [ -z "${PLATFORMS:-}" ] || clients=("${platforms[@]}")
+  [ "${platforms[*]}" = "$all" ] || clients=("${platforms[@]}")
   if [ -d "$work/kubectl/licenses" ]; then
     export LICENSES_DIR=$work/kubectl/licenses
   fi
@@ -197,6 +202,8 @@ for format in "${formats[@]}"; do
   [[ $format = deb || $format = rpm ]] || die "the format $format is neither deb nor rpm"
 done
 [[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$ ]] || die "the version $version is not like 0.1.0 or 0.1.0-rc.1"
+settings=$(go env -changed GOEXPERIMENT GOFIPS140)
+[ -z "$settings" ] || die "go env -w has set $settings, which changes the programs: remove it with go env -u"
 if [ -n "$(git status --porcelain)" ]; then
   [ "${ALLOW_DIRTY:-}" = 1 ] || die "the working tree has changes, which no commit describes: commit them, or set ALLOW_DIRTY=1"
   commit+=-dirty

@@ -4,8 +4,9 @@
 #
 # Builds the release of dist again, and compares it: reproduce.sh [cold]
 #
-# The second build is of a clone of the same commit, in another directory and with another HOME, with the version, platforms and
-# formats of the first. Both share the module cache, whose content go.sum fixes.
+# The second build is of a clone of the same commit, in another directory, with another HOME and umask, and with settings of a user
+# that would change programs and archives, with the version, platforms and formats of the first. Both share the module cache,
+# whose content go.sum fixes.
 #
 # They share the build cache too, unless cold is given. Since -trimpath removes the directory from the cache's keys, packages are then
 # compiled once. What is shown is that linking, archives, packages and documents do not depend on time, directory, user and
@@ -39,12 +40,14 @@ GOENV=$(go env GOENV) GOMODCACHE=$(go env GOMODCACHE) GOCACHE=$(go env GOCACHE)
 [ "${1-}" != cold ] || GOCACHE=$dir/cache
 export GOENV GOMODCACHE GOCACHE
 clone=$dir/somewhere/else/halfclose
+umask 077
 git clone -q --no-hardlinks . "$clone"
 git -C "$clone" checkout -q --detach "$(git rev-parse HEAD)"
 mkdir -p "$clone/bin" "$dir/home"
 ln -s "$PWD/bin/tools" "$clone/bin/tools" # helm and nfpm of the versions that go.mod pins
 echo "reproduce: building $(git rev-parse --short HEAD) again in $clone"
-HOME=$dir/home VERSION=$version PLATFORMS=${platforms[*]} FORMATS=${formats[*]} DIST='' WORK='' "$clone/scripts/release.sh"
+GOAMD64=v3 GOARM64=v8.1 GOFLAGS=-tags=netgo TAR_OPTIONS=--owner=nobody GZIP=-1 \
+  HOME=$dir/home VERSION=$version PLATFORMS=${platforms[*]} FORMATS=${formats[*]} DIST='' WORK='' "$clone/scripts/release.sh"
 second=$clone/dist
 
 if diff <(cd "$first" && ls) <(cd "$second" && ls) && (cd "$second" && sha256sum --quiet -c "$first/SHA256SUMS") &&

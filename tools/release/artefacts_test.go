@@ -132,6 +132,49 @@ func TestTheSumsAreThoseOfAllFiles(t *testing.T) {
 	}
 }
 
+func TestTarballsLeaveTheModesOfExistingDirectories(t *testing.T) {
+	dir, files := dist(t)
+	for _, name := range files {
+		if !strings.HasSuffix(name, ".tar.gz") {
+			continue
+		}
+		out, err := exec.Command("tar", "-tzf", filepath.Join(dir, name)).Output()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for member := range strings.Lines(string(out)) {
+			switch strings.TrimSpace(member) {
+			case "./", "bin/", "lib/", "share/":
+				t.Errorf("%s has an entry of %s, whose mode tar gives to the directory of the user", name, member)
+			}
+		}
+	}
+}
+
+func TestAReleaseForAllPlatformsHasKubectlsPluginForAllUsers(t *testing.T) {
+	_, files := dist(t)
+	var linux, clients []string
+	for _, name := range files {
+		base, isTarball := strings.CutSuffix(name, ".tar.gz")
+		_, platform, _ := strings.Cut(base, "_")
+		_, platform, _ = strings.Cut(platform, "_") // after the version
+		switch {
+		case !isTarball:
+		case strings.HasPrefix(name, "kubectl-"):
+			clients = append(clients, platform)
+		default:
+			linux = append(linux, platform)
+		}
+	}
+	want := slices.Clone(linux)
+	if slices.Equal(linux, []string{"linux_amd64", "linux_arm64"}) {
+		want = []string{"darwin_amd64", "darwin_arm64", "linux_amd64", "linux_arm64", "windows_amd64", "windows_arm64"}
+	}
+	if !slices.Equal(clients, want) {
+		t.Errorf("the release is for %v, and has kubectl-halfclose for %v, want %v", linux, clients, want)
+	}
+}
+
 // TestEveryLinkedModuleIsInTheNotices compares what the toolchain recorded in each program with the notices beside it.
 func TestEveryLinkedModuleIsInTheNotices(t *testing.T) {
 	for _, p := range shipped(t) {
