@@ -55,10 +55,10 @@ func (p *Printer) PrintOmitted(groups int) error {
 
 // leakOwner names the processes that hold a group's sockets.
 func leakOwner(g api.LeakGroup) string {
-	switch g.OwnerCount {
-	case 0:
+	switch {
+	case len(g.Owners) == 0: // whatever a node of another version counts
 		return "-"
-	case 1:
+	case g.OwnerCount <= 1:
 		return processText(g.Owners[0].Command, g.Owners[0].PID)
 	}
 	return fmt.Sprintf("%s and %d more", processText(g.Owners[0].Command, g.Owners[0].PID), g.OwnerCount-1)
