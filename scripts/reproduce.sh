@@ -46,7 +46,7 @@ git -C "$clone" checkout -q --detach "$(git rev-parse HEAD)"
 mkdir -p "$clone/bin" "$dir/home"
 ln -s "$PWD/bin/tools" "$clone/bin/tools" # helm and nfpm of the versions that go.mod pins
 echo "reproduce: building $(git rev-parse --short HEAD) again in $clone"
-GOAMD64=v3 GOARM64=v8.1 GOFLAGS=-tags=netgo TAR_OPTIONS=--owner=nobody GZIP=-1 \
+GOAMD64=v3 GOARM64=v8.1 GOFLAGS=-tags=netgo TAR_OPTIONS=--owner=daemon GZIP=-1 \
   HOME=$dir/home VERSION=$version PLATFORMS=${platforms[*]} FORMATS=${formats[*]} DIST='' WORK='' "$clone/scripts/release.sh"
 second=$clone/dist
 

@@ -19,7 +19,7 @@ SPDX-License-Identifier: Apache-2.0
 {{- end -}}
 {{- end -}}
 
-{{/* Names are written by toYaml, which quotes those that YAML reads as numbers or booleans, such as 1e3. */}}
+{{/* toYaml writes names, and quotes each that YAML reads as a number or a boolean, such as 1e3. */}}
 {{- define "halfclose.selector" -}}
 app.kubernetes.io/name: {{ include "halfclose.name" . | toYaml }}
 app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
