@@ -23,14 +23,21 @@ func TestTheKubernetesPageNamesExistingValuesAndFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	values, groups := make(map[string]bool), make(map[string]bool)
+	// The first column of the table of former values has names that the chart refuses.
+	now := regexp.MustCompile("(?s)\n\\| old value \\|.*?\n\n").ReplaceAllFunc(page, func(table []byte) []byte {
+		return regexp.MustCompile("(?m)^\\|[^|]*\\|").ReplaceAll(table, []byte("|"))
+	})
 	for _, row := range regexp.MustCompile("(?m)^\\| `([a-zA-Z.]+)` \\| `").FindAllStringSubmatch(string(readme), -1) {
 		values[row[1]] = true
 		if group, _, nested := strings.Cut(row[1], "."); nested {
 			groups[group] = true
 		}
+		if i := strings.LastIndex(row[1], "."); i > 0 {
+			groups[row[1][:i]] = true
+		}
 	}
 	named := 0
-	for _, m := range regexp.MustCompile("`([a-zA-Z]+)\\.([a-zA-Z.]+)(?:=[^`]*)?`|--set ([a-zA-Z.]+)=").FindAllStringSubmatch(string(page), -1) {
+	for _, m := range regexp.MustCompile("`([a-zA-Z]+)\\.([a-zA-Z.]+)(?:=[^`]*)?`|--set ([a-zA-Z.]+)=").FindAllStringSubmatch(string(now), -1) {
 		name := m[3]
 		if name == "" {
 			name = m[1] + "." + m[2]
@@ -39,7 +46,7 @@ func TestTheKubernetesPageNamesExistingValuesAndFiles(t *testing.T) {
 			continue
 		}
 		named++
-		if !values[name] {
+		if !values[name] && !groups[name] {
 			t.Errorf("docs/kubernetes.md names the value %s, which the chart does not have", name)
 		}
 	}
