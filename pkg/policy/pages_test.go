@@ -12,22 +12,24 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestReadmeMatchesTheConfiguration parses the plugin's object in the README. Every key and annotation of its tables must be
-// known, and every known key must be in them.
-func TestReadmeMatchesTheConfiguration(t *testing.T) {
-	b, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
+// TestThePagesMatchTheConfiguration parses the plugin's object in docs/install.md. Every key and annotation in the tables of
+// docs/configuration.md must be known, and every known key must be in them.
+func TestThePagesMatchTheConfiguration(t *testing.T) {
+	page := func(name string) string {
+		b, err := os.ReadFile("../../docs/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
 	}
-	readme := string(b)
 
-	example := regexp.MustCompile(`(?s)\{"type": "halfclose".*?\}\}`).FindString(readme)
+	example := regexp.MustCompile(`(?s)\{"type": "halfclose".*?\}\}`).FindString(page("install.md"))
 	n, problems := policy.ParseNetwork([]byte(example))
 	if len(problems) > 0 || policy.Compose(n.Layer).Mode != policy.Destroy || !n.PodAnnotations {
 		t.Errorf("%s\nhas the problems %v and says %+v", example, problems, n)
 	}
 
-	_, table, _ := strings.Cut(readme, "## Configuration")
+	table := page("configuration.md")
 	for _, row := range regexp.MustCompile("(?m)^\\| `([A-Za-z0-9]+)`").FindAllStringSubmatch(table, -1) {
 		_, problems := policy.ParseNetwork([]byte(`{"` + row[1] + `": null}`))
 		if strings.Contains(problems.Error(), "unknown key") {
@@ -38,7 +40,7 @@ func TestReadmeMatchesTheConfiguration(t *testing.T) {
 	_, keys, _ := strings.Cut(problems[0].Message, "want one of ")
 	for key := range strings.SplitSeq(keys, ", ") {
 		if !strings.Contains(table, "| `"+key+"`") {
-			t.Errorf("README's table lacks %s", key)
+			t.Errorf("docs/configuration.md lacks %s", key)
 		}
 	}
 
