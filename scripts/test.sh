@@ -12,7 +12,7 @@ export HOME=${HOME-~} # where the go command keeps its caches
 
 # Before the namespaces below are entered: they have no network to fetch packages or modules.
 if [ -z "${HALFCLOSE_TEST_UNSHARED:-}" ]; then
-  scripts/deps.sh iproute2 util-linux python3
+  scripts/deps.sh iproute2 util-linux python3 groff-base
   # The race detector links with C.
   export HALFCLOSE_TEST_RACE=yes
   if ! scripts/deps.sh gcc libc6-dev; then
@@ -20,6 +20,7 @@ if [ -z "${HALFCLOSE_TEST_UNSHARED:-}" ]; then
     HALFCLOSE_TEST_RACE=
   fi
   go mod download
+  scripts/tool.sh nfpm >/dev/null || true # for the tests of packages, which are skipped with the reason without it
   if [ "$(id -u)" -ne 0 ]; then
     if ! why=$(unshare -rmn true 2>&1); then
       cat >&2 <<END
@@ -29,7 +30,6 @@ kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_usern
 END
       exit 1
     fi
-    scripts/tool.sh nfpm >/dev/null || true # for the tests of packages, which are skipped with the reason without it
     # For the tests of upgrades, which are skipped with the reason without it.
     scripts/artefact.sh previous >/dev/null || true
     HALFCLOSE_TEST_UNSHARED=1 exec unshare -rmn "$0" "$@"

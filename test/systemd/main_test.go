@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(node.Suite{
 		Name: "systemd", Top: top, BinVar: binVar, Previous: true, Parallel: 12,
-		Before: func() error { return errors.Join(makeCgroups(), buildPackages()) },
+		Before: func() error { return errors.Join(makeCgroups(), makePackagesDir()) },
 		After:  func() error { return errors.Join(removeCgroups(), removePackages()) },
 	}.Run(m.Run))
 }

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,11 +32,8 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// The environment variables with the directory of the packages under test, or with the reason why there are none.
-const (
-	packagesVar    = "SYSTEMD_TEST_PACKAGES"
-	packagesWhyVar = "SYSTEMD_TEST_PACKAGES_WHY"
-)
+// packagesVar is an environment variable with the directory of the packages under test.
+const packagesVar = "SYSTEMD_TEST_PACKAGES"
 
 // packagesDir is the path of the packages on a machine: older and newer have one release each.
 const packagesDir = "/opt/packages"
@@ -46,17 +44,21 @@ const (
 	newerVersion = "0.0.9"
 )
 
-// buildPackages builds the packages of two releases on the host, and sets packagesVar. The rpm is built if the host can
-// install one.
-func buildPackages() error {
+// makePackagesDir creates the directory of the packages on the host, and sets packagesVar.
+func makePackagesDir() error {
 	dir, err := os.MkdirTemp("", "halfclose-packages")
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Setenv(packagesVar, dir)); err != nil {
-		return err
-	}
-	formats := "deb"
+	return errors.Join(os.Chmod(dir, 0o755), os.Setenv(packagesVar, dir))
+}
+
+func removePackages() error { return os.RemoveAll(os.Getenv(packagesVar)) }
+
+// buildPackages builds the packages of two releases once, for the first test that needs them. The rpm is built if the host
+// can install one.
+var buildPackages = sync.OnceValue(func() error {
+	dir, formats := os.Getenv(packagesVar), "deb"
 	if _, err := exec.LookPath("rpm"); err == nil {
 		formats += " rpm"
 	}
@@ -65,13 +67,11 @@ func buildPackages() error {
 		cmd.Env = append(os.Environ(), "ALLOW_DIRTY=1", "VERSION="+v, "PLATFORMS=linux/"+runtime.GOARCH, "FORMATS="+formats,
 			"DIST="+filepath.Join(dir, name), "WORK="+filepath.Join(dir, "work"))
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return os.Setenv(packagesWhyVar, fmt.Sprintf("build the packages with scripts/release.sh: %v: %s", err, out))
+			return fmt.Errorf("build the packages with scripts/release.sh: %w: %s", err, out)
 		}
 	}
 	return nil
-}
-
-func removePackages() error { return os.RemoveAll(os.Getenv(packagesVar)) }
+})
 
 // newPackagedMachine returns a machine without halfclose, on which the packages can be installed: its /usr is writable, its
 // package databases are empty, and its network has a plugin that works.
@@ -79,11 +79,12 @@ func newPackagedMachine(t *testing.T) *machine {
 	t.Helper()
 	node.Need(t)
 	systemdBinary(t)
-	if why := os.Getenv(packagesWhyVar); why != "" {
-		nstest.Skip(t, why)
-	}
 	if _, err := exec.LookPath("dpkg"); err != nil {
 		nstest.Skip(t, "dpkg is not installed")
+	}
+	// The node has no network: without nfpm, scripts/release.sh can build it only from the module cache.
+	if err := buildPackages(); err != nil {
+		nstest.Skip(t, err.Error())
 	}
 	m := &machine{t: t, root: t.TempDir(), bare: true, packages: os.Getenv(packagesVar)}
 	if err := os.MkdirAll(filepath.Join(m.root, "etc/systemd/system"), 0o755); err != nil {

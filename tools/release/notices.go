@@ -18,6 +18,10 @@ var ruler = strings.Repeat("=", 80) + "\n"
 const preface = `The programs of this package contain the modules below, or parts of them. Their licences
 require that the following texts accompany copies in binary form.
 
+The BPF programs of the command halfclose, which kubectl-halfclose does not have, are compiled
+with macros of libbpf's headers, Copyright (c) the libbpf authors. Of their licences, LGPL-2.1 and
+BSD-2-Clause, the choice is BSD-2-Clause, whose text is in BSD-2-Clause.txt.
+
 `
 
 // writeNotices writes the licences and notices of libraries: a table, and each text once with the libraries that it
