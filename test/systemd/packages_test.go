@@ -26,6 +26,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/testnode"
+	"github.com/halfclose/halfclose/internal/testpage"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -280,6 +281,20 @@ func (m *machine) runs(when, version string) {
 	}
 }
 
+// readme returns the commands after a text in README.md, for root in a directory with dist.
+func readme(t *testing.T, after string, want int) []string {
+	t.Helper()
+	commands, err := testpage.Commands(filepath.Join(top, "README.md"), after)
+	if err != nil || len(commands) != want {
+		t.Fatalf("README.md has the commands %q after %q, %v: want %d", commands, after, err, want)
+	}
+	for i, command := range commands {
+		command = strings.ReplaceAll(strings.TrimPrefix(command, "sudo "), "_amd64", "_"+runtime.GOARCH)
+		commands[i] = "cd /tmp/halfclose; " + command
+	}
+	return commands
+}
+
 // quickPolicy destroys sockets of all pods after one second, except those of the pod named kept.
 const quickPolicy = `version: 1
 defaults: {closeWaitGrace: 1s, finWait2Grace: 1h}
@@ -295,7 +310,9 @@ func TestADebIsInstalledUpgradedRemovedAndPurgedWhilePodsStartAndStop(t *testing
 	m.allowServices()
 	m.podsWork("before the installation", false)
 
-	m.run("sh", "-ec", "apt-get install "+deb("older"))
+	m.run("sh", "-ec", "mkdir /tmp/halfclose && ln -s "+packagesDir+"/older /tmp/halfclose/dist")
+	install, allow := readme(t, "On a node:\n", 2), readme(t, "allow destruction on the node:\n", 1)
+	m.run("sh", "-ec", install[0])
 	m.runs("after the installation", olderVersion)
 	if mode := m.status().Mode; mode.Effective != policy.Observe || mode.Switch == nil {
 		t.Errorf("a new installation has the mode %+v", mode)
@@ -306,7 +323,8 @@ func TestADebIsInstalledUpgradedRemovedAndPurgedWhilePodsStartAndStop(t *testing
 	m.podsWork("after the installation", false)
 
 	m.run("sh", "-ec", "cat >/etc/halfclose/policy.yaml <<'END'\n"+quickPolicy+"END")
-	m.run("halfclose", "install", "--probe-count", "7")
+	m.run("sh", "-ec", install[1])
+	m.run("halfclose", "install", "--probe-count", "7") // which only changes the entry
 	entry := m.read("/etc/cni/net.d/10-net.conflist")
 	m.podsWork("with the entry", true)
 	web, kept := m.leaking("web"), m.leaking("kept")
@@ -314,7 +332,7 @@ func TestADebIsInstalledUpgradedRemovedAndPurgedWhilePodsStartAndStop(t *testing
 	if !m.halfClosed(web.Leak) {
 		t.Error("a new installation destroys sockets")
 	}
-	m.run("halfclose", "mode", "destroy")
+	m.run("sh", "-ec", allow[0])
 	m.destroyed(web.Leak)
 	if leak, live := web.write(); leak != "ECONNABORTED" || live != "ok" {
 		t.Errorf("a write to the leak returns %s, and to the open connection %s", leak, live)
@@ -420,8 +438,8 @@ func TestAnUpgradeKeepsWhatTheAdministratorHasChanged(t *testing.T) {
 	if !strings.Contains(m.read("/etc/default/halfclose"), "\nHALFCLOSE_MIN_GRACE=7s\n") {
 		t.Errorf("the file of defaults is %s", m.read("/etc/default/halfclose"))
 	}
-	// A reaper that the plugin started exits with the package.
-	m.run("systemctl", "stop", "halfclose")
+	// A reaper that the plugin started exits with the package, also where the service cannot start.
+	m.run("systemctl", "mask", "--now", "halfclose")
 	m.run("halfclose", "install")
 	m.startPod("web")
 	nstest.Eventually(t, testnode.Patience, "the plugin has started a reaper", func() bool {
