@@ -83,7 +83,7 @@ make_release() {
   ln -s "$PWD/bin/release/halfclose-cni-linux-$arch" "$needs/plugin"
   version=$(basename dist/halfclose-[0-9]*.tgz .tgz)
   scripts/kubectl.sh archives dist "${version#halfclose-}" "linux/$arch" # release.sh builds it for every platform
-  tar -xzf dist/kubectl-halfclose_*.tar.gz -C "$needs" ./kubectl-halfclose
+  tar -xzf dist/kubectl-halfclose_*.tar.gz -C "$needs" kubectl-halfclose
 }
 
 # operator_types prints the directory of the Prometheus operator's module, which has its custom resources.
