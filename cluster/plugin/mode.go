@@ -124,8 +124,7 @@ func (e *env) mode(ctx context.Context, f *modeFlags) error {
 	case f.mode == 0:
 		return e.showModes(ctx, of, q)
 	case f.dryRun:
-		_, err := e.dryRun(ctx, of, q)
-		return err
+		return e.dryRun(ctx, of, q)
 	case f.mode == policy.Destroy && q.IsZero() && !f.yes:
 		if err := e.confirm(ctx, of, q); err != nil {
 			return err
@@ -233,10 +232,7 @@ func (e *env) setMode(ctx context.Context, of *fleetOf, q api.PodQuery, f *modeF
 		return err
 	}
 	finished := e.finish(of, views)
-	again := "kubectl halfclose mode " + f.mode.String()
-	for _, flag := range podArgs(q) {
-		again += " " + flag
-	}
+	again := strings.Join(append([]string{"kubectl halfclose mode", f.mode.String()}, podArgs(q)...), " ")
 	switch {
 	case len(retry) > 0:
 		text := fmt.Sprintf("mode %v did not take effect on %d of %d nodes: retry with %q and the same other flags", f.mode, len(retry), len(answers),
@@ -337,12 +333,12 @@ type dryRunView struct {
 	Nodes     []nodeView                `json:"nodes"`
 }
 
-// dryRun prints what a switch to destroy would do at once, and returns it.
-func (e *env) dryRun(ctx context.Context, of *fleetOf, q api.PodQuery) (*dryRunView, error) {
+// dryRun prints what a switch to destroy would do at once.
+func (e *env) dryRun(ctx context.Context, of *fleetOf, q api.PodQuery) error {
 	command := append([]string{"mode", "destroy", "--dry-run", "--output=json"}, podArgs(q)...)
 	answers, err := ask(ctx, e, of, command, readList[api.DryRunPod]("pods", 0))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	view := dryRunView{Scope: scopeOf(q), Pods: []nodeItem[api.DryRunPod]{}}
 	for i := range answers {
@@ -359,9 +355,9 @@ func (e *env) dryRun(ctx context.Context, of *fleetOf, q api.PodQuery) (*dryRunV
 		err = e.printDryRun(&view)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &view, e.finish(of, view.Nodes)
+	return e.finish(of, view.Nodes)
 }
 
 // scopeOf returns the scope of a switch.
@@ -398,7 +394,7 @@ func (e *env) confirm(ctx context.Context, of *fleetOf, q api.PodQuery) error {
 	}
 	result := e.printer
 	e.printer.Out, e.printer.Format = e.err, printer.Table // stdout is for the result
-	_, err := e.dryRun(ctx, of, q)
+	err := e.dryRun(ctx, of, q)
 	e.printer = result
 	if err != nil {
 		if _, ok := errors.AsType[partialError](err); !ok {

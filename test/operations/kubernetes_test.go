@@ -25,7 +25,7 @@ func TestTheKubernetesPageNamesExistingValuesAndFiles(t *testing.T) {
 	values, groups := make(map[string]bool), make(map[string]bool)
 	// The first column of the table of former values has names that the chart refuses.
 	now := regexp.MustCompile("(?s)\n\\| old value \\|.*?\n\n").ReplaceAllFunc(page, func(table []byte) []byte {
-		return regexp.MustCompile("(?m)^\\|[^|]*\\|").ReplaceAll(table, []byte("|"))
+		return regexp.MustCompile(`(?m)^\|[^|]*\|`).ReplaceAll(table, []byte("|"))
 	})
 	for _, row := range regexp.MustCompile("(?m)^\\| `([a-zA-Z.]+)` \\| `").FindAllStringSubmatch(string(readme), -1) {
 		values[row[1]] = true

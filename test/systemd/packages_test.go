@@ -514,7 +514,7 @@ func TestAnRPMIsInstalledUpgradedAndErasedWhilePodsStartAndStop(t *testing.T) {
 		t.Errorf("a new installation has the mode %+v", mode)
 	}
 	files := strings.Fields(m.run("rpm", "-ql", "halfclose"))
-	for _, file := range strings.Fields(m.run("sh", "-ec", "dpkg-deb --fsys-tarfile "+deb("older")+" | tar -t | grep -v /$")) {
+	for file := range strings.FieldsSeq(m.run("sh", "-ec", "dpkg-deb --fsys-tarfile "+deb("older")+" | tar -t | grep -v /$")) {
 		file = strings.TrimPrefix(file, ".")
 		debianOnly := slices.Contains([]string{"copyright", "changelog.gz"}, filepath.Base(file)) || strings.Contains(file, "/lintian/")
 		if slices.Contains(files, file) == debianOnly {

@@ -15,9 +15,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// follow runs the first commands after a text on a page, in a directory with a build in bin: the indented lines, without
+// follow runs the first commands after a text of docs/install.md, in a directory with a build in bin: the indented lines, without
 // calls of make.
-func (m *machine) follow(page, after, dir string) {
+func (m *machine) follow(after, dir string) {
+	const page = "docs/install.md"
 	m.t.Helper()
 	commands, err := testpage.Commands(filepath.Join(top, page), after)
 	if err != nil {
@@ -34,7 +35,7 @@ func TestABuildIsInstalledAsPrinted(t *testing.T) {
 	t.Parallel()
 	m := newBareMachine(t)
 	m.boot()
-	m.follow("docs/install.md", "To use a build on a node:\n", unpacked)
+	m.follow("To use a build on a node:\n", unpacked)
 	p := m.start(`, "closeWaitGrace": "1s", "finWait2Grace": "1h"`)
 	m.node().AwaitEntry(p.Leak, api.WouldDestroy)
 	if s := m.status(); s.Holder.StartedBy != api.ByPlugin || s.Mode.Effective != policy.Observe || !m.halfClosed(p.Leak) {
@@ -43,7 +44,7 @@ func TestABuildIsInstalledAsPrinted(t *testing.T) {
 	if b, err := os.ReadFile(m.at("/etc/cni/net.d/10-net.conflist")); err != nil || !strings.Contains(strings.ReplaceAll(string(b), " ", ""), `"type":"halfclose"`) {
 		t.Errorf("the network is %s, %v", b, err)
 	}
-	m.follow("docs/install.md", "it lists only leaked sockets, allow destruction:\n", unpacked)
+	m.follow("it lists only leaked sockets, allow destruction:\n", unpacked)
 	m.destroyed(p.Leak)
 	if leak, live := p.write(); leak != "ECONNABORTED" || live != "ok" {
 		t.Errorf("a write to the leak returns %s, and to the open connection to %s", leak, live)

@@ -21,8 +21,8 @@ import (
 const previousVersion = "previous"
 
 // upgrade replaces the release before by the build under test, and goBack does the reverse, as docs/install.md says.
-func (m *machine) upgrade() { m.follow("docs/install.md", "## Upgrade\n", unpacked) }
-func (m *machine) goBack()  { m.follow("docs/install.md", "## Upgrade\n", previous) }
+func (m *machine) upgrade() { m.follow("## Upgrade\n", unpacked) }
+func (m *machine) goBack()  { m.follow("## Upgrade\n", previous) }
 
 // aging is the configuration of attachments whose CLOSE_WAIT sockets have a grace of four seconds.
 const aging = `, "reaper": "external", "closeWaitGrace": "4s", "finWait2Grace": "1h"`
