@@ -421,6 +421,13 @@ func TestADebIsRemovedAlthoughTheEntryCannotBe(t *testing.T) {
 	}
 	m.run("umount", "/etc/cni/net.d")
 	m.podsWork("after purge", true)
+
+	// The plugin, which is still listed, has written records since: the node is new to the package still.
+	m.run("sh", "-ec", "dpkg -i "+deb("older"))
+	if mode := m.status().Mode; mode.Effective != policy.Observe {
+		t.Errorf("installed again, the reaper has the mode %+v", mode)
+	}
+	m.podsWork("installed again", true)
 }
 
 func TestAnUpgradeKeepsWhatTheAdministratorHasChanged(t *testing.T) {
