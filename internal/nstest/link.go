@@ -101,7 +101,7 @@ func (n *NS) ListenAt(tb testing.TB, address string) *net.TCPListener {
 // both ends, and both are closed when the test ends.
 func (n *NS) ConnectFrom(tb testing.TB, local string, l *net.TCPListener) Pair {
 	tb.Helper()
-	d := net.Dialer{KeepAlive: -1, Timeout: 10 * time.Second}
+	d := net.Dialer{KeepAlive: -1, Timeout: time.Minute}
 	d.SetMultipathTCP(false)
 	if local != "" {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(local)}

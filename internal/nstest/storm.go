@@ -66,7 +66,7 @@ type stormWorker struct {
 
 // one opens a connection, half-closes it, uses the other direction, and closes the oldest kept connection.
 func (w *stormWorker) one() {
-	d := net.Dialer{KeepAlive: -1, Timeout: 10 * time.Second}
+	d := net.Dialer{KeepAlive: -1, Timeout: time.Minute}
 	d.SetMultipathTCP(false)
 	c, err := d.Dial("tcp", w.l.Addr().String())
 	if err != nil {

@@ -76,7 +76,7 @@ func (n *NS) Dial(tb testing.TB, network string, port int) *net.TCPConn {
 		err error
 	)
 	n.Do(tb, func() {
-		d := net.Dialer{KeepAlive: -1, Timeout: 10 * time.Second}
+		d := net.Dialer{KeepAlive: -1, Timeout: time.Minute}
 		d.SetMultipathTCP(false)
 		switch network {
 		case IPv4:
@@ -121,7 +121,7 @@ func (n *NS) ConnectMPTCP(tb testing.TB, client, server bool) Pair {
 	tb.Helper()
 	lc := net.ListenConfig{KeepAlive: -1}
 	lc.SetMultipathTCP(server)
-	d := net.Dialer{KeepAlive: -1, Timeout: 10 * time.Second}
+	d := net.Dialer{KeepAlive: -1, Timeout: time.Minute}
 	d.SetMultipathTCP(client)
 	var (
 		l    net.Listener

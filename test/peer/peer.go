@@ -247,7 +247,7 @@ func (p *Peer) open(name, addr string, port int) (string, error) {
 }
 
 func dial(addr string, port int) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: 10 * time.Second, KeepAlive: -1}
+	dialer := net.Dialer{Timeout: time.Minute, KeepAlive: -1}
 	return dialer.Dial("tcp4", net.JoinHostPort(addr, strconv.Itoa(port)))
 }
 
