@@ -119,7 +119,7 @@ func newPolled(t *testing.T) *polled {
 	if got := p.owner.request("connect %s %d", s.listener.Addr(), pollerSockets); got != "ok" {
 		t.Fatal(got)
 	}
-	nstest.Eventually(t, patience, "all sockets are in CLOSE_WAIT, and idle", func() bool { return len(p.questions(time.Second)) == pollerSockets })
+	nstest.Eventually(t, 4*patience, "all sockets are in CLOSE_WAIT, and idle", func() bool { return len(p.questions(time.Second)) == pollerSockets })
 	return p
 }
 
