@@ -62,16 +62,8 @@ does. Without a terminal it needs --yes.`,
   kubectl halfclose mode observe -n shop --for 2h --reason INC-7
   kubectl halfclose mode destroy --dry-run         # what would go at once
   kubectl halfclose mode destroy                   # revert "mode observe"`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case len(args) == 1 && args[0] == policy.Off.String():
-				return errors.New(`the switch can be destroy or observe, not "off"; ` + api.WhereOff)
-			case cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs)(cmd, args) != nil:
-				return fmt.Errorf("want destroy or observe, not %q", strings.Join(args, " "))
-			}
-			return nil
-		},
-		ValidArgs: []string{policy.Destroy.String(), policy.Observe.String()},
+		Args:      func(_ *cobra.Command, args []string) error { return flagvalue.CheckSwitchMode(args) },
+		ValidArgs: flagvalue.SwitchModes(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				if err := f.mode.UnmarshalText([]byte(args[0])); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/flagvalue"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -48,16 +49,8 @@ to the next. A pod that is not registered yet can have a switch.`,
   halfclose mode destroy --dry-run       # what would go at once
   halfclose mode destroy                 # revert "mode observe"
   halfclose mode destroy --pod shop/web  # revert it for the pod`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case len(args) == 1 && args[0] == policy.Off.String():
-				return errors.New(`the switch can be destroy or observe, not "off"; ` + api.WhereOff)
-			case cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs)(cmd, args) != nil:
-				return fmt.Errorf("want destroy or observe, not %q", strings.Join(args, " "))
-			}
-			return nil
-		},
-		ValidArgs: []string{policy.Destroy.String(), policy.Observe.String()},
+		Args:      func(_ *cobra.Command, args []string) error { return flagvalue.CheckSwitchMode(args) },
+		ValidArgs: flagvalue.SwitchModes(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, path := cmd.Context(), e.switchPath()
 			scope, known, err := e.scope(ctx, f.pods)

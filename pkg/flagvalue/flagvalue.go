@@ -7,6 +7,7 @@ package flagvalue
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -171,5 +172,19 @@ func (d *Duration) Set(text string) error {
 		return wrong
 	}
 	*d = Duration(sum)
+	return nil
+}
+
+// SwitchModes returns the modes that a switch can have.
+func SwitchModes() []string { return []string{policy.Destroy.String(), policy.Observe.String()} }
+
+// CheckSwitchMode returns an error unless the arguments of the command mode are none, or one of [SwitchModes].
+func CheckSwitchMode(args []string) error {
+	switch {
+	case len(args) == 1 && args[0] == policy.Off.String():
+		return errors.New(`the switch can be destroy or observe, not "off"; ` + api.WhereOff)
+	case len(args) > 1 || len(args) == 1 && !slices.Contains(SwitchModes(), args[0]):
+		return fmt.Errorf("want destroy or observe, not %q", strings.Join(args, " "))
+	}
 	return nil
 }

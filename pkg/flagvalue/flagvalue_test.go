@@ -71,3 +71,16 @@ func FuzzParsedValuesRoundTrip(f *testing.F) {
 		}
 	})
 }
+
+func TestASwitchIsDestroyOrObserve(t *testing.T) {
+	for _, args := range [][]string{nil, {"destroy"}, {"observe"}} {
+		if err := flagvalue.CheckSwitchMode(args); err != nil {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+	for _, args := range [][]string{{"off"}, {"Destroy"}, {""}, {"observe", "destroy"}} {
+		if err := flagvalue.CheckSwitchMode(args); err == nil {
+			t.Errorf("%q is accepted", args)
+		}
+	}
+}
