@@ -5,8 +5,6 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -52,15 +50,8 @@ func (s *Server) changeLogLevel(w http.ResponseWriter, r *http.Request) (view ap
 		return view, errNoProcess
 	}
 	var m api.LogLevelRequest
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxModeRequest))
-	dec.DisallowUnknownFields()
-	if err = dec.Decode(&m); err == nil {
-		if _, more := dec.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("unexpected data after the object")
-		}
-	}
-	if err != nil {
-		return view, badRequest(want + ": " + err.Error())
+	if err := decodeBody(http.MaxBytesReader(w, r.Body, maxBody), &m, want); err != nil {
+		return view, err
 	}
 	level, ok := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}[m.Level]
 	if lasts := time.Duration(m.For); !ok || lasts < 0 || lasts > maxLogLevelTime {

@@ -27,12 +27,13 @@ func TestALogLevelRequestIsRefusedOrObeyed(t *testing.T) {
 		`{"level": "debug", "forSeconds": 90, "who": "al\nice"}`: {slog.LevelDebug, 90 * time.Second, "al?ice"},
 		`{"level": "error"}`:   {slog.LevelError, time.Duration(0), "unknown"},
 		`{"level": "verbose"}`: nil, `{"level": "debug", "forSeconds": -1}`: nil, `{"level": "debug", "forSeconds": 1e12}`: nil, `{"level": 1}`: nil, `{"level": "debug"} {}`: nil,
-		`{"level": "debug", "until": "x"}`: nil, ``: nil, `{}`: nil, `"debug"`: nil, `{"level": "` + strings.Repeat("x", 1<<20) + `"}`: nil,
+		`{"level": "debug", "level": "error"}`: nil,
+		`{"level": "debug", "until": "x"}`:     nil, ``: nil, `{}`: nil, `"debug"`: nil, `{"level": "` + strings.Repeat("x", 1<<20) + `"}`: nil,
 	} {
 		got = nil
 		w := httptest.NewRecorder()
 		s.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodPut, "/v1/log-level", strings.NewReader(body)))
-		if (w.Code == http.StatusOK) != (want != nil) || w.Code != http.StatusOK && w.Code != http.StatusBadRequest {
+		if (w.Code == http.StatusOK) != (want != nil) || w.Code != http.StatusOK && w.Code/100 != 4 {
 			t.Errorf("%.60s: status %d: %s", body, w.Code, w.Body)
 		}
 		if len(got) != len(want) || len(want) > 0 && (got[0] != want[0] || got[1] != want[1] || got[2] != want[2]) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"strings"
@@ -74,6 +75,32 @@ func TestSilentClientsLeaveDescriptorsForTheWork(t *testing.T) {
 			nstest.Eventually(t, patience, "the reaper warns", func() bool { return strings.Contains(log.String(), "all connections are in use") })
 			if text := log.String(); strings.Contains(text, "too many open files") {
 				t.Errorf("the reaper ran out of file descriptors:\n%s", text)
+			}
+		})
+	}
+}
+
+// TestABodyThatNeverComesEndsTheRequest sends the header of requests to the unix socket, and no body.
+func TestABodyThatNeverComesEndsTheRequest(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	for _, request := range []string{"PUT /v1/mode", "PUT /v1/log-level", "POST /v1/handover", "GET /v1/status"} {
+		t.Run(request, func(t *testing.T) {
+			t.Parallel()
+			var d net.Dialer
+			conn, err := d.DialContext(t.Context(), "unix", n.store.SocketPath())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(conn, request+" HTTP/1.1\r\nHost: reaper\r\nContent-Length: 100\r\n\r\n{"); err != nil {
+				t.Fatal(err)
+			}
+			if answer, err := io.ReadAll(conn); err != nil {
+				t.Errorf("the reaper keeps the connection open: %v, after %q", err, answer)
 			}
 		})
 	}

@@ -5,9 +5,6 @@ package admin
 
 import (
 	"cmp"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -21,13 +18,12 @@ import (
 
 // The bounds on a request to set the mode, in bytes.
 const (
-	maxModeRequest = 16 << 10
-	maxWho         = 256 // longer names are cut
-	maxReason      = 256 // longer reasons are cut
+	maxWho    = 256 // longer names are cut
+	maxReason = 256 // longer reasons are cut
 )
 
 func (s *Server) setMode(w http.ResponseWriter, r *http.Request) {
-	m, err := decodeModeRequest(http.MaxBytesReader(w, r.Body, maxModeRequest))
+	m, err := decodeModeRequest(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		s.fail(w, err)
 		return
@@ -63,19 +59,10 @@ func (s *Server) dryRun(r *http.Request) (any, error) {
 // decodeModeRequest reads a ModeRequest.
 func decodeModeRequest(body io.Reader) (m api.ModeRequest, err error) {
 	const want = `want {"mode": "destroy" or "observe", "who": "..."}, and possibly "namespace", "pod", "id", "until", "reason"`
-	dec := json.NewDecoder(body)
-	dec.DisallowUnknownFields()
-	if err = dec.Decode(&m); err == nil {
-		if _, more := dec.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("unexpected data after the object")
-		}
-	}
-	if long, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return m, statusError{http.StatusRequestEntityTooLarge, fmt.Sprintf("%s, of at most %d bytes", want, long.Limit)}
+	if err := decodeBody(body, &m, want); err != nil {
+		return m, err
 	}
 	switch {
-	case err != nil:
-		return m, badRequest(want + ": " + err.Error())
 	case m.Mode == 0:
 		return m, badRequest(want + ": no mode")
 	case m.Mode == policy.Off:

@@ -36,6 +36,7 @@ func FuzzAModeRequestIsRefusedOrHarmless(f *testing.F) {
 	for _, body := range []string{
 		`{"mode": "observe", "who": "me"}`, `{"mode": "destroy"}`, `{"mode": "off"}`, `{"MODE": "observe"}`, `{}`, `null`, ``, `[]`,
 		`{"mode": "observe", "who": "` + "\x00" + `"}`, `{"mode": "observe", "who": "\u001b[2J"}`, `{"mode": "observe"}{}`, `{"mode": 1}`,
+		`{"mode": "observe", "mode": "destroy"}`, `{"mode": "observe", "Mode": "destroy"}`,
 	} {
 		f.Add(body)
 	}
@@ -49,6 +50,9 @@ func FuzzAModeRequestIsRefusedOrHarmless(f *testing.F) {
 		}
 		if m.Mode != policy.Destroy && m.Mode != policy.Observe {
 			t.Errorf("%q: mode %v", body, m.Mode)
+		}
+		if strings.Count(strings.ToLower(body), `"mode":`) > 1 && !strings.Contains(body, "\\") && m.Who == "" && m.Reason == "" {
+			t.Errorf("%q: accepted with two modes", body)
 		}
 		who := printableName(m.Who)
 		printable := strings.IndexFunc(who, func(r rune) bool { return !strconv.IsPrint(r) }) < 0

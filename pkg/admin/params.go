@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -234,6 +235,9 @@ func (p params) decode(rawQuery string) error {
 		}
 	}
 	if unknown := slices.Sorted(maps.Keys(v)); len(unknown) > 0 {
+		if len(p) == 0 {
+			return badRequest(fmt.Sprintf("unknown parameter %q: this endpoint has none", unknown[0]))
+		}
 		var names []string
 		for _, param := range p {
 			names = append(names, param.name)
@@ -241,6 +245,21 @@ func (p params) decode(rawQuery string) error {
 		return badRequest(fmt.Sprintf("unknown parameter %q: known are %s", unknown[0], strings.Join(names, ", ")))
 	}
 	return nil
+}
+
+// onlyParams returns a handler that refuses parameters other than these, and repeated ones.
+func (s *Server) onlyParams(handle http.HandlerFunc, names ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var known params
+		for _, name := range names {
+			known = append(known, textParam(name, new(string)))
+		}
+		if err := known.decode(r.URL.RawQuery); err != nil {
+			s.fail(w, err)
+			return
+		}
+		handle(w, r)
+	}
 }
 
 // decodeSocketQuery reads the parameters of GET /v1/sockets.

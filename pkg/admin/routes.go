@@ -14,28 +14,29 @@ import (
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 )
 
-// Handler returns the HTTP API.
+// Handler returns the HTTP API. Each endpoint refuses unknown and repeated parameters, except /metrics and the health checks,
+// to which some scrapers and probes add their own.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", s.metrics)
 	mux.HandleFunc("GET /healthz", s.reply(s.health))
 	mux.HandleFunc("GET /livez", s.reply(s.live))
-	mux.HandleFunc("GET /v1/status", s.reply(s.status))
+	mux.HandleFunc("GET /v1/status", s.onlyParams(s.reply(s.status)))
 	mux.HandleFunc("GET /v1/sockets", s.sockets)
 	mux.HandleFunc("GET /v1/leaks", s.reply(s.leaks))
 	mux.HandleFunc("GET /v1/history", s.history)
 	mux.HandleFunc("GET /v1/policies", s.reply(s.policies))
-	mux.HandleFunc("GET /v1/mode", s.reply(s.mode))
-	mux.HandleFunc("PUT /v1/mode", s.setMode)
+	mux.HandleFunc("GET /v1/mode", s.onlyParams(s.reply(s.mode)))
+	mux.HandleFunc("PUT /v1/mode", s.onlyParams(s.setMode))
 	mux.HandleFunc("GET /v1/mode/dry-run", s.reply(s.dryRun))
-	mux.HandleFunc("GET /v1/config", s.reply(s.config))
-	mux.HandleFunc("PUT /v1/log-level", s.setLogLevel)
-	mux.HandleFunc("POST /v1/handover", s.handOver)
-	mux.HandleFunc("GET /debug/pprof/", limitTime(maxProfile, pprof.Index))
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", limitTime(maxProfile, pprof.Profile))
+	mux.HandleFunc("GET /v1/config", s.onlyParams(s.reply(s.config)))
+	mux.HandleFunc("PUT /v1/log-level", s.onlyParams(s.setLogLevel))
+	mux.HandleFunc("POST /v1/handover", s.onlyParams(s.handOver))
+	mux.HandleFunc("GET /debug/pprof/", s.onlyParams(limitTime(maxProfile, pprof.Index), "debug", "gc", "seconds"))
+	mux.HandleFunc("GET /debug/pprof/cmdline", s.onlyParams(pprof.Cmdline))
+	mux.HandleFunc("GET /debug/pprof/profile", s.onlyParams(limitTime(maxProfile, pprof.Profile), "seconds"))
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", limitTime(maxProfile, pprof.Trace))
+	mux.HandleFunc("GET /debug/pprof/trace", s.onlyParams(limitTime(maxProfile, pprof.Trace), "seconds"))
 	return mux
 }
 
