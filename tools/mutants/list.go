@@ -3,9 +3,22 @@
 
 package main
 
-// mutants lists the mistakes.
-func mutants() []mutant {
-	return []mutant{
+import "github.com/halfclose/halfclose/internal/mutant"
+
+// mutants returns the mistakes.
+func mutants() []mutant.Mutant {
+	var all []mutant.Mutant
+	for _, m := range mistakes() {
+		all = append(all, mutant.Mutant{Name: m.name, Edits: []mutant.Edit{{File: pkg + "/" + m.file, Old: m.old, New: m.new}}})
+	}
+	return all
+}
+
+// mistake is a change of one text in a file of pkg.
+type mistake struct{ name, file, old, new string }
+
+func mistakes() []mistake {
+	return []mistake{
 		{"join-most-act", "sentence.go", "act, actWhy := pick(a.Act.orOff(), a.ActWhy, b.Act.orOff(), b.ActWhy, 1)", "act, actWhy := pick(a.Act.orOff(), a.ActWhy, b.Act.orOff(), b.ActWhy, -1)"},
 		{"join-first-question", "sentence.go", "pick(a.AskAt, a.AskWhy, b.AskAt, b.AskWhy, 1)", "pick(a.AskAt, a.AskWhy, b.AskAt, b.AskWhy, -1)"},
 		{"join-first-end", "sentence.go", "pick(a.EndAt, a.EndWhy, b.EndAt, b.EndWhy, 1)", "pick(a.EndAt, a.EndWhy, b.EndAt, b.EndWhy, -1)"},

@@ -9,27 +9,21 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
+
+	"github.com/halfclose/halfclose/internal/mutant"
 )
 
 // pkg is the package that is mutated, below the top directory.
 const pkg = "pkg/policy"
-
-// mutant is one mistake: the only occurrence of old in a file of pkg becomes new.
-type mutant struct {
-	name, file, old, new string
-}
 
 // errSurvivors is the error of run after it has printed surviving mutants.
 var errSurvivors = errors.New("mutants: the tests of " + pkg + " do not notice all of them")
@@ -45,13 +39,9 @@ func main() {
 
 // run applies the mutants to the source tree whose top directory is top.
 func run(ctx context.Context, top string, jobs int, names []string, out io.Writer) error {
-	top, err := filepath.Abs(top)
+	chosen, err := mutant.Choose(mutants(), names)
 	if err != nil {
 		return err
-	}
-	chosen := mutants()
-	if len(names) > 0 {
-		chosen = slices.DeleteFunc(chosen, func(m mutant) bool { return !slices.Contains(names, m.name) })
 	}
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {
@@ -60,8 +50,8 @@ func run(ctx context.Context, top string, jobs int, names []string, out io.Write
 	defer os.RemoveAll(dir)
 	overlays := make([]string, len(chosen))
 	for i, m := range chosen {
-		if overlays[i], err = m.write(top, filepath.Join(dir, m.name)); err != nil {
-			return fmt.Errorf("mutant %s: %w", m.name, err)
+		if overlays[i], err = m.Overlay(top, dir); err != nil {
+			return err
 		}
 	}
 	if killed, output, err := test(ctx, top, ""); err != nil || killed {
@@ -88,7 +78,7 @@ func run(ctx context.Context, top string, jobs int, names []string, out io.Write
 	for i, m := range chosen {
 		if results[i] != nil {
 			failed = true
-			fmt.Fprintf(out, "%s (%s): %v\n", m.name, m.file, results[i])
+			fmt.Fprintf(out, "%s (%s): %v\n", m.Name, m.Edits[0].File, results[i])
 		}
 	}
 	if failed {
@@ -98,48 +88,11 @@ func run(ctx context.Context, top string, jobs int, names []string, out io.Write
 	return nil
 }
 
-// write writes the mutated file and its overlay into dir, and returns the overlay's path.
-func (m mutant) write(top, dir string) (string, error) {
-	path := filepath.Join(top, pkg, m.file)
-	source, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	changed, err := m.apply(string(source))
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", m.file, err)
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return "", err
-	}
-	mutated := filepath.Join(dir, m.file)
-	if err := os.WriteFile(mutated, []byte(changed), 0o600); err != nil {
-		return "", err
-	}
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: mutated}})
-	if err != nil {
-		return "", err
-	}
-	at := filepath.Join(dir, "overlay.json")
-	return at, os.WriteFile(at, overlay, 0o600)
-}
-
-// apply returns the source with the mistake.
-func (m mutant) apply(source string) (string, error) {
-	if n := strings.Count(source, m.old); n != 1 {
-		return "", fmt.Errorf("the text to be changed is there %d times, want once: %q", n, m.old)
-	}
-	if m.old == m.new {
-		return "", errors.New("changes nothing")
-	}
-	return strings.Replace(source, m.old, m.new, 1), nil
-}
-
 // test runs the package's tests with an overlay, and reports whether any fails.
 func test(ctx context.Context, top, overlay string) (killed bool, output string, err error) {
 	args := []string{"test", "-count=1", "-vet=off", "-failfast", "-timeout=2m"}
 	if overlay != "" {
-		args = append(args, "-overlay="+overlay)
+		args = append(args, overlay)
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, "./"+pkg)...)
 	cmd.Dir = top
