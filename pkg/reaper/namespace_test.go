@@ -254,11 +254,11 @@ func TestInvalidRecordsAreReportedAndOthersApply(t *testing.T) {
 			t.Fatal(err)
 		}
 		files := map[string]string{
-			"half@eth0.json":  string(whole[:len(whole)/2]),
-			"newer@eth0.json": `{"version": 99, "everything": "else"}`,
-			"alien.txt":       "hello",
-			"empty@eth0.json": "",
-			"other@eth0.json": string(whole), // its name has another attachment
+			strings.Replace(name, r.ContainerID, "half", 1): string(whole[:len(whole)/2]),
+			"newer@eth0:1-2.json":                           `{"version": 99, "everything": "else"}`,
+			"alien.txt":                                     "hello",
+			"empty@eth0:1-2.json":                           "",
+			"other@eth0:1-2.json":                           string(whole), // its name has another attachment
 		}
 		for name, content := range files {
 			if err := os.WriteFile(filepath.Join(n.store.AttachmentsDir(), name), []byte(content), 0o600); err != nil {
@@ -270,7 +270,7 @@ func TestInvalidRecordsAreReportedAndOthersApply(t *testing.T) {
 			if _, ok := files[p.File]; !ok || p.Problem == "" {
 				t.Errorf("%q is reported: %s", p.File, p.Problem)
 			}
-			if p.File == "newer@eth0.json" && !strings.Contains(p.Problem, "upgrade") {
+			if p.File == "newer@eth0:1-2.json" && !strings.Contains(p.Problem, "upgrade") {
 				t.Errorf("of a newer record the status says %q", p.Problem)
 			}
 		}

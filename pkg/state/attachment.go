@@ -76,11 +76,7 @@ func (a Attachment) base() string { return a.ContainerID + separator + a.IfName 
 
 // owns reports whether a file of that name is the attachment's.
 func (a Attachment) owns(name string) bool {
-	rest, ok := strings.CutPrefix(name, a.base())
-	if !ok || !strings.HasSuffix(rest, suffix) {
-		return false
-	}
-	return rest == suffix || strings.HasPrefix(rest, netnsSeparator)
+	return strings.HasPrefix(name, a.base()+netnsSeparator) && strings.HasSuffix(name, suffix)
 }
 
 // NetnsKey identifies a netns in a file name, so that the netns is known even if the content is damaged. The zero NetnsKey
@@ -133,24 +129,20 @@ func fileNameOf(a Attachment, k NetnsKey, adopted bool) (string, error) {
 // isAdoptedName reports whether a file of that name has an adopted record.
 func isAdoptedName(name string) bool { return strings.HasSuffix(name, adoptedMark+suffix) }
 
-// ParseFileName returns the attachment and the netns in the name of a record's file. The key is zero for a file of version
-// 1, whose name is "<containerID>@<ifname>.json".
+// ParseFileName returns the attachment and the netns in the name of a record's file.
 func ParseFileName(name string) (Attachment, NetnsKey, error) {
 	base, ok := strings.CutSuffix(name, suffix)
 	if !ok {
 		return Attachment{}, NetnsKey{}, fmt.Errorf("file name does not end in %s", suffix)
 	}
-	id, rest, ok := strings.Cut(base, separator)
-	if !ok {
+	id, rest, hasIfName := strings.Cut(base, separator)
+	ifname, key, hasKey := strings.Cut(rest, netnsSeparator)
+	if !hasIfName || !hasKey {
 		return Attachment{}, NetnsKey{}, fmt.Errorf("file name is not <containerID>%s<ifname>%s<netns>%s", separator, netnsSeparator, suffix)
 	}
-	ifname, key, hasKey := strings.Cut(rest, netnsSeparator)
 	a := Attachment{ContainerID: id, IfName: ifname}
 	if err := a.CheckName(); err != nil {
 		return Attachment{}, NetnsKey{}, fmt.Errorf("file name: %w", err)
-	}
-	if !hasKey {
-		return a, NetnsKey{}, nil
 	}
 	key, adopted := strings.CutSuffix(key, adoptedMark)
 	k, err := parseKey(key)

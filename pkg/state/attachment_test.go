@@ -35,15 +35,11 @@ func TestFileNames(t *testing.T) {
 			t.Errorf("%q: %v of netns %v, %v, want %v of %v", tc.want, a, key, err, r.Attachment, tc.netns)
 		}
 	}
-	a, key, err := state.ParseFileName("c@veth@if2.json") // of version 1
-	if want := (state.Attachment{ContainerID: "c", IfName: "veth@if2"}); err != nil || a != want || key != (state.NetnsKey{}) {
-		t.Errorf("of version 1: %v of netns %v, %v, want %v of none", a, key, err, want)
-	}
 }
 
 func TestInvalidFileNamesAreNotParsed(t *testing.T) {
 	for _, name := range []string{
-		"", ".json", "@.json", "c@eth0", "c@.json", "@eth0.json", ".c@eth0.json", "c.json", "c@a/b.json", "../c@eth0.json",
+		"", ".json", "@.json", "c@eth0", "c@eth0.json", "c@.json", "@eth0.json", ".c@eth0.json", "c.json", "c@a/b.json", "../c@eth0.json",
 		"c@eth0.json.tmp", "c@eth0.JSON", "c@sixteen-letters_.json", strings.Repeat("c", 250) + "@e.json",
 		"c@eth0:.json", "c@eth0:1.json", "c@eth0:1-.json", "c@eth0:-1.json", "c@eth0:1-0.json", "c@eth0:01-2.json",
 		"c@eth0:1-2-3.json", "c@eth0:1:2.json", "c@eth0:A-2.json", "c@eth0:0x1-2.json", "c@eth0:+1-2.json", "c@eth0:1_0-2.json",
@@ -119,7 +115,7 @@ func FuzzFileName(f *testing.F) {
 
 func FuzzParseFileName(f *testing.F) {
 	f.Add("0a1b2c@eth0:d320-f0000151.json")
-	f.Add("0a1b2c@eth0.json")
+	f.Add("0a1b2c@eth0:d320-f0000151:adopted.json")
 	f.Add("c@a@b.json:0-1.json")
 	f.Add("../c@eth0.json")
 	f.Fuzz(func(t *testing.T, name string) {
@@ -131,9 +127,7 @@ func FuzzParseFileName(f *testing.F) {
 			return
 		}
 		r := state.Record{Attachment: a}
-		if r.Netns.Identity = (netns.Identity{Cookie: key.Cookie, Inode: key.Inode}); key == (state.NetnsKey{}) {
-			r.Version = 1
-		}
+		r.Netns.Identity, r.Adopted = netns.Identity{Cookie: key.Cookie, Inode: key.Inode}, strings.HasSuffix(name, ":adopted.json")
 		if got, err := r.FileName(); err != nil || got != name {
 			t.Errorf("%q is the file of %+v, whose file is %q (%v)", name, r, got, err)
 		}

@@ -116,7 +116,8 @@ func listOnce(ctx context.Context, root *os.Root) (l Listing, whole bool, err er
 			continue
 		}
 		p := Problem{File: name, Err: withoutPath(err)}
-		netns, holds := netnsOf(name, data)
+		_, netns, err := ParseFileName(name)
+		holds := err == nil
 		if info != nil {
 			p.ModTime = info.ModTime()
 			p.OtherBoot = prunable(info) && otherBoot(data, p.ModTime, holds)
@@ -201,19 +202,6 @@ func otherBoot(data []byte, modified time.Time, holds bool) bool {
 	}
 	booted, err := bootTime()
 	return err == nil && modified.Before(booted)
-}
-
-// netnsOf returns the netns of a file that is no record: from its name, or from the content of a file of version 1.
-func netnsOf(name string, data []byte) (NetnsKey, bool) {
-	_, key, err := ParseFileName(name)
-	if err != nil || key != (NetnsKey{}) {
-		return key, err == nil
-	}
-	var of netns.Identity
-	if json.Unmarshal(lenientFields(data)["netns"], &of) != nil || of.Inode == 0 {
-		return NetnsKey{}, false
-	}
-	return KeyOf(of), true
 }
 
 // lenientFields returns the fields of a JSON object that may be cut short. Of a repeated field it returns the first.

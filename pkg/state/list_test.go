@@ -67,10 +67,10 @@ func TestAFileThatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 		{file("zeroes@eth0"), write(strings.Repeat("\x00", 4096)), state.ErrInvalid, "invalid character"},
 		{file("half@eth0"), write(as("half")[:len(text)/2]), state.ErrInvalid, "end of JSON"},
 		{file("trailing@eth0"), write(as("trailing") + "{}"), state.ErrInvalid, "after top-level"},
-		{file("null@eth0"), write("null"), state.ErrInvalid, "no version"},
+		{file("null@eth0"), write("null"), state.ErrInvalid, "version 0"},
 		{file("list@eth0"), write("[]"), state.ErrInvalid, "array"},
 		{file("newer@eth0"), write(`{"version":3,"policy":["of another shape"]}`), state.ErrNewer, "version 3"},
-		{file("older@eth0"), write(edit(t, as("older"), `"version": 2`, `"version": 0`)), state.ErrInvalid, "no version"},
+		{file("older@eth0"), write(edit(t, as("older"), `"version": 2`, `"version": 1`)), state.ErrInvalid, "version 1, this one reads 2"},
 		{file("other@eth0"), write(text), state.ErrInvalid, "content of good, interface eth0"},
 		{file("good@eth1"), write(text), state.ErrInvalid, "content of good, interface eth0"},
 		{file("evil@eth0"), write(as(`\u001b[2J`)), state.ErrInvalid, `content of "\x1b[2J"`},
@@ -88,8 +88,7 @@ func TestAFileThatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 		{file("cookie@eth0"), write(edit(t, as("cookie"), `"cookie": 9`, `"cookie": -9`)), state.ErrInvalid, "cookie"},
 		{file("othercookie@eth0"), write(edit(t, as("othercookie"), `"cookie": 9`, `"cookie": 8`)), state.ErrInvalid, "the file's name has netns 8000000000000001-f00001e1"},
 		{file("otherinode@eth0"), write(edit(t, as("otherinode"), `"inode": 4026532321`, `"inode": 4026532322`)), state.ErrInvalid, "its content 8000000000000001-f00001e2"},
-		{"oldname@eth0.json", write(as("oldname")), state.ErrInvalid, "content is of version 2"},
-		{file("oldcontent@eth0"), write(edit(t, as("oldcontent"), `"version": 2`, `"version": 1`)), state.ErrInvalid, "content is of version 1"},
+		{"nonetnsinname@eth0.json", write(as("nonetnsinname")), state.ErrInvalid, "file name"},
 		{file("nocookie@eth0"), write(edit(t, as("nocookie"), `"cookie"`, `"biscuit"`)), state.ErrInvalid, "no netns cookie"},
 		{file("nullcookie@eth0"), write(edit(t, as("nullcookie"), `9223372036854775809`, `null`)), state.ErrInvalid, "no netns cookie"},
 		{file("nonetwork@eth0"), write(edit(t, as("nonetwork"), `"network"`, `"notwork"`)), state.ErrInvalid, "no network"},
@@ -136,14 +135,11 @@ func TestAFileThatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 		if err != nil {
 			continue // it holds nothing
 		}
-		if key != (state.NetnsKey{}) {
-			holds[tc.file] = key
-		}
+		holds[tc.file] = key
 		if _, err := s.Get(a); !errors.Is(err, tc.want) {
 			t.Errorf("Get of %v: %v, want %v", a, err, tc.want)
 		}
 	}
-	holds["oldname@eth0.json"] = state.KeyOf(good.Netns.Identity) // its content names it
 	for _, h := range l.Holds {
 		if h.Netns != holds[h.File] || h.Reason != problems[h.File].Err.Error() {
 			t.Errorf("%+v, want netns %v because of %v", h, holds[h.File], problems[h.File].Err)
@@ -186,7 +182,7 @@ func TestARecordOfAnotherBootIsListedAndInert(t *testing.T) {
 }
 
 func TestProblemsOfAnotherBoot(t *testing.T) {
-	this := `{"version":1,"boot":"` + bootID(t) + `"`
+	this := `{"version":2,"boot":"` + bootID(t) + `"`
 	const longAgo = 200 * 365 * 24 * time.Hour
 	held := file("c@eth0")
 	for _, tc := range []struct {
@@ -196,14 +192,14 @@ func TestProblemsOfAnotherBoot(t *testing.T) {
 		held             bool // a netns is
 	}{
 		{"one that says that it is, however new", held, `{"version":2,"boot":"another"}`, 0, true, true},
-		{"the beginning of one that says that it is", held, `{"version":1,"netns":{"boot":"x"},"boot":"another","pod":{"na`, 0, true, true},
+		{"the beginning of one that says that it is", held, `{"version":2,"netns":{"boot":"x"},"boot":"another","pod":{"na`, 0, true, true},
 		{"one that says that it is not, however old", held, this + `}`, longAgo, false, true},
 		{"the beginning of one that says that it is not", held, this + `,"pod":`, longAgo, false, true},
 		{"an empty one of no netns that was written before this boot", "c@eth0.json", "", longAgo, true, false},
 		{"one of no netns and no boot that was written before this boot", "c@eth0.json", `{"version":2,"boot":7}`, longAgo, true, false},
 		{"an empty one of no netns that was written in this boot", "c@eth0.json", "", 0, false, false},
 		{"one without a boot that was written in this boot", held, `["boot","another"]`, 0, false, true},
-		{"one that breaks off before its boot", held, `{"version":1,"boo`, 0, false, true},
+		{"one that breaks off before its boot", held, `{"version":2,"boo`, 0, false, true},
 		{"an empty one of a netns, by a clock that has been set forward since", held, "", longAgo, false, true},
 		{"one without a boot, by such a clock", held, `{"version":2,"boot":7}`, longAgo, false, true},
 	} {

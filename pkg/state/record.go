@@ -19,7 +19,6 @@ import (
 )
 
 // Version is the version of the record format. Additional fields, which this version ignores, do not change the number.
-// Version 1 is read too.
 const Version = 2
 
 // Record is an attachment on disk. It has the layers of the policy, which its reader resolves.
@@ -99,10 +98,10 @@ func decode(name string, data []byte) (Record, error) {
 	switch {
 	case head.Version > Version:
 		return Record{}, fmt.Errorf("%w (version %d, this one reads %d)", ErrNewer, head.Version, Version)
-	case head.Version < 1:
-		return Record{}, fmt.Errorf("%w: no version", ErrInvalid)
+	case head.Version < Version:
+		return Record{}, fmt.Errorf("%w: version %d, this one reads %d", ErrInvalid, head.Version, Version)
 	}
-	if err := checkPresent(head.Version, head.Netns, head.Layers); err != nil {
+	if err := checkPresent(head.Netns, head.Layers); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	var r Record
@@ -112,19 +111,11 @@ func decode(name string, data []byte) (Record, error) {
 	if r.Attachment != a {
 		return Record{}, fmt.Errorf("%w: the file's name is of %s, its content of %s", ErrInvalid, a, r.Attachment)
 	}
-	if key == (NetnsKey{}) != (r.Version == version1) {
-		return Record{}, fmt.Errorf("%w: the content is of version %d, the file's name is not", ErrInvalid, r.Version)
-	}
-	if r.Version != version1 && key != KeyOf(r.Netns.Identity) {
+	if key != KeyOf(r.Netns.Identity) {
 		return Record{}, fmt.Errorf("%w: the file's name has netns %s, its content %s", ErrInvalid, key, KeyOf(r.Netns.Identity))
 	}
 	if r.Adopted != isAdoptedName(name) {
 		return Record{}, fmt.Errorf("%w: the content and the file's name disagree on whether it is adopted", ErrInvalid)
-	}
-	if r.Version == version1 {
-		if r.Layers, err = layersOfVersion1(data); err != nil {
-			return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
-		}
 	}
 	if err := r.validate(); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
@@ -134,7 +125,7 @@ func decode(name string, data []byte) (Record, error) {
 
 // checkPresent checks the fields whose zero value has a meaning. A cookie of 0 is that of a kernel without cookies: if it were
 // only left out, the record would match any netns with its inode number. Empty layers are those of a network without values.
-func checkPresent(version int, netnsObject, layers json.RawMessage) error {
+func checkPresent(netnsObject, layers json.RawMessage) error {
 	var ns struct {
 		Cookie *uint64 `json:"cookie"`
 	}
@@ -146,7 +137,7 @@ func checkPresent(version int, netnsObject, layers json.RawMessage) error {
 	switch {
 	case ns.Cookie == nil:
 		return errors.New("no netns cookie")
-	case version != version1 && (len(layers) == 0 || string(layers) == "null"):
+	case len(layers) == 0 || string(layers) == "null":
 		return errors.New("no policy layers")
 	}
 	return nil
@@ -170,12 +161,8 @@ func (r Record) validate() error {
 }
 
 // FileName returns the name of the record's file, "<containerID>@<ifname>:<netns cookie>-<netns inode>.json", with
-// ":adopted" before the ".json" if the record is adopted. Its errors are those of Attachment.CheckName. The file of a record
-// of version 1 has no netns in its name.
+// ":adopted" before the ".json" if the record is adopted. Its errors are those of Attachment.CheckName.
 func (r Record) FileName() (string, error) {
-	if r.Version == version1 {
-		return r.base() + suffix, r.CheckName()
-	}
 	return fileNameOf(r.Attachment, KeyOf(r.Netns.Identity), r.Adopted)
 }
 

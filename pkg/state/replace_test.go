@@ -33,7 +33,6 @@ func TestPutOfAnotherNetnsRemovesTheOlderRecord(t *testing.T) {
 	put(t, s, old)
 	put(t, s, others...)
 	age(t, filepath.Join(s.AttachmentsDir(), file("c@eth0")), time.Minute)
-	age(t, plant(t, s, "c@eth0.json", "of version 1"), time.Minute)
 	put(t, s, moved(old))
 	if diff := compare(state.Listing{Records: append([]state.Record{moved(old)}, others...)}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
@@ -104,7 +103,7 @@ func TestDeleteRemovesEachFileOfItsAttachment(t *testing.T) {
 	s := newStore(t)
 	stays := record(t, "c", "eth00")
 	put(t, s, stays)
-	for _, name := range []string{file("c@eth0"), movedFile, "c@eth0.json", "c@eth0:damaged.json"} {
+	for _, name := range []string{file("c@eth0"), movedFile, "c@eth0:damaged.json"} {
 		plant(t, s, name, "")
 	}
 	if err := s.Delete(state.Attachment{ContainerID: "c", IfName: "eth0"}); err != nil {
@@ -182,10 +181,10 @@ func TestRecordsOfANetnsAreFoundByIdentityOrPath(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		in   state.Netns
-		want int // number of removed records, of three with this netns in content or name
+		want int // number of removed records, of two with this netns in content or name
 	}{
-		{"its identity, by another path", state.Netns{Path: "/proc/7/ns/net", Identity: id}, 3},
-		{"its cookie and a wrong inode number", state.Netns{Identity: netns.Identity{Cookie: 77, Inode: 1}}, 3},
+		{"its identity, by another path", state.Netns{Path: "/proc/7/ns/net", Identity: id}, 2},
+		{"its cookie and a wrong inode number", state.Netns{Identity: netns.Identity{Cookie: 77, Inode: 1}}, 2},
 		{"its path, as its identity is not known", state.Netns{Path: path}, 1},
 		{"another identity at its path", state.Netns{Path: path, Identity: netns.Identity{Cookie: 5, Inode: 6}}, 0},
 		{"nothing", state.Netns{}, 0},
@@ -198,12 +197,11 @@ func TestRecordsOfANetnsAreFoundByIdentityOrPath(t *testing.T) {
 			stays.Netns = state.Netns{Path: "/run/netns/other", Identity: netns.Identity{Cookie: 1, Inode: 2}}
 			put(t, s, whole, stays)
 			plant(t, s, "damaged@eth0:4d-4e.json", "damaged")
-			plant(t, s, "old@eth0.json", `{"version":1,"netns":{"cookie":77,"inode":78},`)
 			files, err := s.DeleteSharing("c", tc.in)
 			if len(files) != tc.want || err != nil {
 				t.Errorf("removed %q, %v, want %d", files, err, tc.want)
 			}
-			if l := list(t, s); len(l.Records)+len(l.Problems) != 4-tc.want {
+			if l := list(t, s); len(l.Records)+len(l.Problems) != 3-tc.want {
 				t.Errorf("left are %+v", l)
 			}
 		})

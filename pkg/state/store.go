@@ -116,8 +116,7 @@ func (s *Store) put(r Record, replaceOthers func(dir int, a Attachment, name str
 	return replaceOthers(dir, r.Attachment, name)
 }
 
-// removeOthers removes the attachment's older files after Put has written a new one, if they name another netns or are of
-// version 1. Both records apply until then, so that neither netns lacks a policy that it had.
+// removeOthers removes the attachment's older files after Put has written a new one, if they name another netns. Both records apply until then, so that neither netns lacks a policy that it had.
 func removeOthers(dir int, a Attachment, name string) error {
 	names, err := namesWithPrefix(dir, a.base())
 	if err != nil {
@@ -345,13 +344,10 @@ func (s *Store) DeleteSharing(id string, in Netns) (files []string, err error) {
 		}
 	}
 	isOf := func(key NetnsKey) bool { return in.Inode != 0 && key.Names(in.Identity) }
-	err = errors.Join(err, s.removeRead(func(name string, read func() []byte) bool {
+	err = errors.Join(err, s.remove(func(name string) bool {
 		a, key, err := ParseFileName(name)
 		if err != nil {
 			return false
-		}
-		if key == (NetnsKey{}) && a.ContainerID != id && in.Inode != 0 {
-			key, _ = netnsOf(name, read())
 		}
 		if a.ContainerID != id && !isOf(key) && !samePath[name] {
 			return false
@@ -367,11 +363,6 @@ func (s *Store) DeleteSharing(id string, in Netns) (files []string, err error) {
 
 // remove removes the files whose names match. After an error it removes the others.
 func (s *Store) remove(match func(name string) bool) error {
-	return s.removeRead(func(name string, _ func() []byte) bool { return match(name) })
-}
-
-// removeRead is remove for a match that may need the file's content, or what can be read of it.
-func (s *Store) removeRead(match func(name string, read func() []byte) bool) error {
 	root, err := s.openToRemove()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -386,7 +377,7 @@ func (s *Store) removeRead(match func(name string, read func() []byte) bool) err
 	}
 	var errs []error
 	for _, name := range names {
-		if !match(name, func() []byte { data, _, _ := readFile(root, name); return data }) {
+		if !match(name) {
 			continue
 		}
 		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {

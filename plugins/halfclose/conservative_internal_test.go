@@ -6,7 +6,6 @@ package main
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -143,40 +142,5 @@ func TestGCRemovesTheRecordThatIsNotValidAndNoOtherOfItsAttachment(t *testing.T)
 	l, err := n.store.List(t.Context())
 	if err != nil || len(l.Records) != 1 || l.Records[0].Network != "blue" {
 		t.Errorf("left are %+v (%v), want the record of blue", l.Records, err)
-	}
-}
-
-// An upgrade and a downgrade of the node leave such records. They are read, replaced and removed.
-func TestARecordOfTheSingleProgramIsOneOfTheAttachment(t *testing.T) {
-	n := newNode(t)
-	n.put(t, "blue", blue)
-	now := n.file(t, blue)
-	r := n.record(t, blue)
-	text := `{"version": 1, "network": "blue", "containerID": "c1", "ifname": "eth0", "boot": "` + r.Boot + `", "netns": ` +
-		string(object{"path": n.netns, "cookie": r.Netns.Cookie, "dev": r.Netns.Dev, "inode": r.Netns.Inode}.bytes(t)) +
-		`, "policy": {"mode": "observe", "closeWaitGrace": "10m", "finWait2Grace": "10m", "clock": "progress", "pendingData": "keep"}, "time": "2026-01-01T00:00:00Z"}`
-	old := filepath.Join(n.store.AttachmentsDir(), "c1@eth0.json")
-	past := time.Now().Add(-time.Minute)
-	plant := func() {
-		if err := errors.Join(os.WriteFile(old, []byte(text), 0o600), os.Chtimes(old, past, past)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Remove(now); err != nil {
-		t.Fatal(err)
-	}
-	plant()
-	if got := joined(n.record(t, blue)).Mode; got != policy.Observe {
-		t.Errorf("mode %v, want observe", got)
-	}
-	n.call(t, "CHECK", chained("1.0.0")).silent(t)
-	n.call(t, "ADD", chained("1.0.0")).ok(t).calm(t)
-	if _, err := os.Lstat(old); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("after ADD: lstat of the old file: %v", err)
-	}
-	plant()
-	n.call(t, "DEL", chained("1.0.0")).silent(t)
-	if diff := cmp.Diff([]state.Attachment(nil), n.recorded(t)); diff != "" {
-		t.Errorf("recorded after DEL (-want +got):\n%s", diff)
 	}
 }
