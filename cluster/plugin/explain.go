@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/cluster/fleet"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/printer"
@@ -64,20 +65,20 @@ func (x *explained) isEmpty() bool {
 
 func (e *env) explain(ctx context.Context, what string, limit int) error {
 	if limit < 0 {
-		return usageError{fmt.Errorf("--limit %d: want a number of at least 0", limit)}
+		return cmdline.AsUsage(fmt.Errorf("--limit %d: want a number of at least 0", limit))
 	}
 	_, notPeer := api.ParsePeer(what)
 	isAddress := notPeer == nil
 	q := api.PodQuery{Namespace: e.namespace()}
 	if isAddress {
 		if _, err := api.ParseEnd(what); err != nil {
-			return usageError{fmt.Errorf("%s is a range: want a pod, or one address such as 10.0.0.7 or 10.0.0.7:443", what)}
+			return cmdline.AsUsage(fmt.Errorf("%s is a range: want a pod, or one address such as 10.0.0.7 or 10.0.0.7:443", what))
 		}
 	} else {
 		e.pod = what
 		var err error
 		if q, err = e.pods(); err != nil {
-			return usageError{errors.New(strings.TrimPrefix(err.Error(), "--pod "))}
+			return cmdline.AsUsage(errors.New(strings.TrimPrefix(err.Error(), "--pod ")))
 		}
 		what = q.Pod
 	}

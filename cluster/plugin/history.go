@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/flagvalue"
 	"github.com/halfclose/halfclose/pkg/printer"
@@ -127,7 +128,7 @@ func (e *env) history(ctx context.Context, f *historyFlags) error {
 	}
 	args, err := f.args(e.printer.Clock())
 	if err != nil {
-		return usageError{err}
+		return cmdline.AsUsage(err)
 	}
 	of, err := e.discover(ctx, api.PodQuery{}) // a pod of an earlier time may have been on any node
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/cluster/workload"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/flagvalue"
@@ -118,9 +119,9 @@ prints them on its node. What counts as a leak is described there.`,
 func (f *leaksFlags) check() error {
 	switch {
 	case f.state != 0 && !f.state.HalfClosed():
-		return usageError{fmt.Errorf("--state %v: only half-closed sockets can leak: CLOSE_WAIT or FIN_WAIT2", f.state)}
+		return cmdline.AsUsage(fmt.Errorf("--state %v: only half-closed sockets can leak: CLOSE_WAIT or FIN_WAIT2", f.state))
 	case f.min < 0 || f.limit < 0:
-		return usageError{errors.New("--min and --limit are numbers of at least 0")}
+		return cmdline.AsUsage(errors.New("--min and --limit are numbers of at least 0"))
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/cluster/fleet"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
@@ -67,7 +68,7 @@ does. Without a terminal it needs --yes.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				if err := f.mode.UnmarshalText([]byte(args[0])); err != nil {
-					return usageError{err}
+					return cmdline.AsUsage(err)
 				}
 			}
 			return e.mode(cmd.Context(), &f)
@@ -88,11 +89,11 @@ does. Without a terminal it needs --yes.`,
 func (f *modeFlags) check() error {
 	switch {
 	case f.mode != policy.Observe && (f.lasts != 0 || f.reason != ""):
-		return usageError{errors.New("--for and --reason need observe")}
+		return cmdline.AsUsage(errors.New("--for and --reason need observe"))
 	case f.mode != policy.Destroy && (f.dryRun || f.yes):
-		return usageError{errors.New("--dry-run and --yes need destroy")}
+		return cmdline.AsUsage(errors.New("--dry-run and --yes need destroy"))
 	case len(f.reason) > maxReason:
-		return usageError{fmt.Errorf("--reason has %d bytes, more than the limit of %d", len(f.reason), maxReason)}
+		return cmdline.AsUsage(fmt.Errorf("--reason has %d bytes, more than the limit of %d", len(f.reason), maxReason))
 	}
 	return nil
 }
@@ -325,7 +326,7 @@ func scopeOf(q api.PodQuery) state.Scope {
 // confirm shows what destruction on whole nodes would do, and asks for it.
 func (e *env) confirm(ctx context.Context, of *fleetOf, q api.PodQuery) error {
 	if !e.terminal(e.in) || !e.terminal(e.err) {
-		return usageError{errors.New("mode destroy allows destruction on whole nodes: without a terminal it needs --yes; --dry-run shows what it would do")}
+		return cmdline.AsUsage(errors.New("mode destroy allows destruction on whole nodes: without a terminal it needs --yes; --dry-run shows what it would do"))
 	}
 	result := e.printer
 	e.printer.Out, e.printer.Format = e.err, printer.Table // stdout is for the result

@@ -22,6 +22,7 @@ import (
 
 	"github.com/halfclose/halfclose/cluster/fleet"
 	"github.com/halfclose/halfclose/cluster/kube"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
@@ -29,13 +30,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// The exit codes. Those of halfclose have the same meaning.
-const (
-	exitSuccess = 0
-	exitFailure = 1
-	exitUsage   = 2
-	exitPartial = 3 // some nodes did not answer, or did not obey
-)
+// exitPartial is the exit code if some nodes did not answer, or did not obey. The others are those of package cmdline.
+const exitPartial = 3
 
 // Cluster is the part of a cluster that the commands need. *kube.Cluster implements it.
 type Cluster interface {
@@ -91,47 +87,22 @@ func isTerminal(stream any) bool {
 	return term.ScreenOf(stream, func(string) string { return "" }).Width > 0
 }
 
-// usageError is a mistake in the flags or arguments.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
 // partialError is the error of an answer that lacks some nodes.
 type partialError struct{ error }
 
 func (e partialError) Unwrap() error { return e.error }
 
-// run runs one command. An error before the command begins is a usage error.
+// run runs one command.
 func run(ctx context.Context, args []string, e *env) int {
 	root := rootCommand(e) //nolint:contextcheck // each command gets its context from ExecuteContextC
-	began := false
-	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if err := e.check(); err != nil {
-			return err
-		}
-		if err := cmd.ValidateFlagGroups(); err != nil { // cobra checks them after this
-			return err
-		}
-		began = true
-		return nil
-	}
-	root.SetArgs(args)
-	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
-		return exitSuccess
-	}
-	if !began {
-		e.note("%s (see \"%s --help\")", strings.Join(strings.Fields(err.Error()), " "), cmd.CommandPath())
-		return exitUsage
-	}
-	e.note("%s", strings.ReplaceAll(err.Error(), "\n", "; "))
-	if _, ok := errors.AsType[usageError](err); ok {
-		return exitUsage
+	err := cmdline.Execute(ctx, root, args, e.check)
+	if err != nil {
+		e.note("%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	if _, ok := errors.AsType[partialError](err); ok {
 		return exitPartial
 	}
-	return exitFailure
+	return cmdline.ExitCode(err)
 }
 
 // note prints one line on stderr, with names from nodes escaped.
@@ -232,14 +203,14 @@ func (e *env) pods() (api.PodQuery, error) {
 	namespace, name, whole := strings.Cut(e.pod, "/")
 	switch {
 	case !whole && q.Namespace == "":
-		return q, usageError{fmt.Errorf("--pod %s: want namespace/name, or -n with the namespace", e.pod)}
+		return q, cmdline.AsUsage(fmt.Errorf("--pod %s: want namespace/name, or -n with the namespace", e.pod))
 	case !whole:
 		namespace, name = q.Namespace, e.pod
 	case q.Namespace != "" && q.Namespace != namespace:
-		return q, usageError{fmt.Errorf("--pod %s is not in --namespace %s", e.pod, q.Namespace)}
+		return q, cmdline.AsUsage(fmt.Errorf("--pod %s is not in --namespace %s", e.pod, q.Namespace))
 	}
 	if namespace == "" || name == "" {
-		return q, usageError{fmt.Errorf("--pod %s: want namespace/name", e.pod)}
+		return q, cmdline.AsUsage(fmt.Errorf("--pod %s: want namespace/name", e.pod))
 	}
 	return api.PodQuery{Namespace: namespace, Pod: namespace + "/" + name}, nil
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/halfclose/halfclose/cluster/fleet"
 	"github.com/halfclose/halfclose/cluster/kube"
 	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
@@ -220,16 +221,16 @@ func TestTheExitCodeSaysWhatIsMissing(t *testing.T) {
 		code   int
 		stderr string
 	}{
-		{"all nodes answer", map[string]func([]string) result{"a": full, "b": full}, nil, exitSuccess, "no leaks"},
+		{"all nodes answer", map[string]func([]string) result{"a": full, "b": full}, nil, cmdline.Success, "no leaks"},
 		{"one hangs", map[string]func([]string) result{"a": full, "b": always(result{hangs: true})}, []string{"--timeout=20ms"}, exitPartial, "no answer from b: timeout: no whole answer within 20ms"},
 		{"one has no reaper", map[string]func([]string) result{"a": full, "b": always(result{code: 1, stderr: "halfclose: no reaper is running\n"})}, nil, exitPartial, "no answer from b: failed: no reaper is running"},
 		{"one prints no JSON", map[string]func([]string) result{"a": full, "b": always(result{stdout: "\x1b[2Jhello"})}, nil, exitPartial, `no answer from b: bad-answer: read JSON: invalid character '\x1b'`},
-		{"no one answers", map[string]func([]string) result{"a": always(result{err: errors.New("refused")}), "b": always(result{err: errors.New("refused")})}, nil, exitFailure, "no answer from a, b: failed: refused"},
-		{"no node has the namespace", map[string]func([]string) result{"a": always(result{stdout: `{"groups": []}`, code: 1})}, []string{"-n", "nope"}, exitFailure, "no node has a pod in namespace nope"},
-		{"a wrong flag", map[string]func([]string) result{"a": full}, []string{"--state", "HALF"}, exitUsage, "--state"},
-		{"a wrong format", map[string]func([]string) result{"a": full}, []string{"-o", "xml"}, exitUsage, "--output is"},
-		{"a namespace and all", map[string]func([]string) result{"a": full}, []string{"-n", "shop", "-A"}, exitUsage, "exclude each other"},
-		{"a pod without its namespace", map[string]func([]string) result{"a": full}, []string{"--pod", "web"}, exitUsage, "want namespace/name"},
+		{"no one answers", map[string]func([]string) result{"a": always(result{err: errors.New("refused")}), "b": always(result{err: errors.New("refused")})}, nil, cmdline.Failure, "no answer from a, b: failed: refused"},
+		{"no node has the namespace", map[string]func([]string) result{"a": always(result{stdout: `{"groups": []}`, code: 1})}, []string{"-n", "nope"}, cmdline.Failure, "no node has a pod in namespace nope"},
+		{"a wrong flag", map[string]func([]string) result{"a": full}, []string{"--state", "HALF"}, cmdline.Usage, "--state"},
+		{"a wrong format", map[string]func([]string) result{"a": full}, []string{"-o", "xml"}, cmdline.Usage, "--output is"},
+		{"a namespace and all", map[string]func([]string) result{"a": full}, []string{"-n", "shop", "-A"}, cmdline.Usage, "exclude each other"},
+		{"a pod without its namespace", map[string]func([]string) result{"a": full}, []string{"--pod", "web"}, cmdline.Usage, "want namespace/name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := &fakeCluster{nodes: tt.nodes}
@@ -368,7 +369,7 @@ func TestANodeThatStaysMoreConservativeIsReported(t *testing.T) {
 	capped.code, capped.stderr = 1, "halfclose: the switch is set to destroy, but the mode is observe because of the reaper's --mode observe\n"
 	c := &fakeCluster{noUser: true, nodes: map[string]func([]string) result{"a": always(prints(modeOf(policy.Destroy))), "b": always(capped)}}
 	r := c.call(t, "mode", "destroy", "--yes")
-	if r.code != exitFailure || !strings.Contains(r.err, "1 node is more conservative: b") || !strings.Contains(r.out, "because of the reaper's --mode observe") {
+	if r.code != cmdline.Failure || !strings.Contains(r.err, "1 node is more conservative: b") || !strings.Contains(r.out, "because of the reaper's --mode observe") {
 		t.Errorf("exit code %d\n%s%s", r.code, r.out, r.err)
 	}
 }
@@ -387,13 +388,13 @@ func TestDestructionOnWholeNodesIsConfirmed(t *testing.T) {
 		sets        bool
 		stderr      string
 	}{
-		{"with yes", "y\n", nil, exitSuccess, true, "would destroy 14 sockets and ask 4 peers at once"},
-		{"anything else is no", "what?\n", nil, exitFailure, false, "no switch was changed"},
-		{"the end of the input is no", "y", nil, exitFailure, false, "Allow destruction on 2 nodes?"},
-		{"not without a terminal", "", nil, exitUsage, false, "it needs --yes"},
-		{"not with --yes", "", []string{"--yes"}, exitSuccess, true, ""},
-		{"not for a namespace", "", []string{"-n", "shop"}, exitSuccess, true, ""},
-		{"a namespace that does not exist", "", []string{"-n", "nope"}, exitFailure, false, "namespace nope does not exist"},
+		{"with yes", "y\n", nil, cmdline.Success, true, "would destroy 14 sockets and ask 4 peers at once"},
+		{"anything else is no", "what?\n", nil, cmdline.Failure, false, "no switch was changed"},
+		{"the end of the input is no", "y", nil, cmdline.Failure, false, "Allow destruction on 2 nodes?"},
+		{"not without a terminal", "", nil, cmdline.Usage, false, "it needs --yes"},
+		{"not with --yes", "", []string{"--yes"}, cmdline.Success, true, ""},
+		{"not for a namespace", "", []string{"-n", "shop"}, cmdline.Success, true, ""},
+		{"a namespace that does not exist", "", []string{"-n", "nope"}, cmdline.Failure, false, "namespace nope does not exist"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := &fakeCluster{nodes: map[string]func([]string) result{"a": node, "b": node}}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 )
@@ -51,9 +52,9 @@ func (e *env) sockets(ctx context.Context, f *socketsFlags) error {
 	case err != nil:
 		return err
 	case f.limit < 0:
-		return usageError{fmt.Errorf("--limit %d: want a number of at least 0", f.limit)}
+		return cmdline.AsUsage(fmt.Errorf("--limit %d: want a number of at least 0", f.limit))
 	case f.state != 0 && !f.state.HalfClosed() && !f.all:
-		return usageError{fmt.Errorf("--state %v: only half-closed sockets are tracked; use --all for other states", f.state)}
+		return cmdline.AsUsage(fmt.Errorf("--state %v: only half-closed sockets are tracked; use --all for other states", f.state))
 	}
 	of, err := e.discover(ctx, q)
 	if err != nil {

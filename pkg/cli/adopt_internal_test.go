@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 )
@@ -53,14 +54,14 @@ func TestCommandsSayThatNothingIsRegistered(t *testing.T) {
 		})
 		for _, args := range [][]string{{"sockets"}, {"sockets", "-o", "json"}, {"status", "-o", "json"}} {
 			code, _, stderr := call(t, nil, append(args, "--state-dir", dir)...)
-			if code != exitSuccess || !strings.Contains(stderr, nothing) || !strings.Contains(stderr, tt.want) || strings.Count(stderr, "\n") != 1 || strings.Contains(stderr, "\x1b") {
+			if code != cmdline.Success || !strings.Contains(stderr, nothing) || !strings.Contains(stderr, tt.want) || strings.Count(stderr, "\n") != 1 || strings.Contains(stderr, "\x1b") {
 				t.Errorf("%s, %v: exit code %d, %q, want %q", name, args, code, stderr, tt.want)
 			}
 		}
-		if code, _, stderr := call(t, nil, "history", "--state-dir", dir); code != exitSuccess || !strings.Contains(stderr, nothing) || !strings.Contains(stderr, tt.want) {
+		if code, _, stderr := call(t, nil, "history", "--state-dir", dir); code != cmdline.Success || !strings.Contains(stderr, nothing) || !strings.Contains(stderr, tt.want) {
 			t.Errorf("%s, history: exit code %d, %q", name, code, stderr)
 		}
-		if code, stdout, stderr := call(t, nil, "status", "--state-dir", dir, "-o", "wide"); code != exitSuccess || !strings.Contains(stdout, nothing) || stderr != "" {
+		if code, stdout, stderr := call(t, nil, "status", "--state-dir", dir, "-o", "wide"); code != cmdline.Success || !strings.Contains(stdout, nothing) || stderr != "" {
 			t.Errorf("%s, status: exit code %d, %q\n%s", name, code, stderr, stdout)
 		}
 	}
@@ -89,7 +90,7 @@ func TestAdoptListsWhatItDoesNotAdoptAndWhy(t *testing.T) {
 	for _, first := range []string{"adopt", "adopt --dry-run"} {
 		code, stdout, stderr := call(t, nil, append(strings.Fields(first), flags...)...)
 		for _, want := range []string{"shop/web-1", "no-netns", "no network namespace is at /run/netns/none", "/results/pods-cut-eth0", "unreadable"} {
-			if code != exitSuccess || stderr != "" || !strings.Contains(stdout, want) {
+			if code != cmdline.Success || stderr != "" || !strings.Contains(stdout, want) {
 				t.Errorf("%s: exit code %d, %q, want %q\n%s", first, code, stderr, want, stdout)
 			}
 		}
@@ -111,7 +112,7 @@ func TestAdoptListsWhatItDoesNotAdoptAndWhy(t *testing.T) {
 func TestAdoptFailsIfTheConfigurationCannotBeRead(t *testing.T) {
 	flags := adoptNode(t)
 	code, _, stderr := call(t, nil, append(append([]string{"adopt"}, flags...), "--cni-conf-dir", os.Args[0])...) // a file
-	if code != exitFailure || !strings.Contains(stderr, "the result is incomplete") {
+	if code != cmdline.Failure || !strings.Contains(stderr, "the result is incomplete") {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
 }

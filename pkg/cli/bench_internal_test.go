@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -53,7 +54,7 @@ func BenchmarkSocketsOfAFullNode(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				e := &env{Printer: printer.Printer{Out: io.Discard, Getenv: func(string) string { return "" }}, err: io.Discard}
-				if code := run(b.Context(), []string{"sockets", "-o", output, "--state-dir", dir}, e); code != exitSuccess {
+				if code := run(b.Context(), []string{"sockets", "-o", output, "--state-dir", dir}, e); code != cmdline.Success {
 					b.Fatalf("exit code %d", code)
 				}
 			}

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
@@ -27,13 +28,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/pkg/term"
-)
-
-// The exit codes.
-const (
-	exitSuccess = 0
-	exitFailure = 1
-	exitUsage   = 2
 )
 
 // env is the environment of the commands.
@@ -47,7 +41,7 @@ type env struct {
 }
 
 // Main runs the command line, with more commands from other packages, and returns the exit code. These commands find the
-// state directory in the flag --state-dir, and their usage errors have a method IsUsageError.
+// state directory in the flag --state-dir.
 func Main(args []string, stdout, stderr io.Writer, more ...*cobra.Command) int {
 	if verb := os.Getenv("CNI_COMMAND"); verb != "" && len(args) == 0 {
 		return refuseCall(verb, stdout, stderr)
@@ -64,37 +58,14 @@ func Command(more ...*cobra.Command) *cobra.Command {
 	})
 }
 
-// run runs one command. An error before the command begins is a usage error.
+// run runs one command.
 func run(ctx context.Context, args []string, e *env) int {
 	root := rootCommand(e) //nolint:contextcheck // each command gets its context from ExecuteContextC
-	began := false
-	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if err := e.check(); err != nil {
-			return err
-		}
-		if err := cmd.ValidateFlagGroups(); err != nil { // cobra checks them after this
-			return err
-		}
-		began = true
-		return nil
+	err := cmdline.Execute(ctx, root, args, e.check)
+	if err != nil {
+		e.note("%s%s%s", strings.ReplaceAll(err.Error(), "\n", "; "), asRoot(err, os.Geteuid()), e.asStart(err, systemdDirs()))
 	}
-	root.SetArgs(args)
-	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
-		return exitSuccess
-	}
-	if !began {
-		e.note("%s (see \"%s --help\")", strings.Join(strings.Fields(err.Error()), " "), cmd.CommandPath()) // cobra prints suggestions in lines of their own
-		return exitUsage
-	}
-	e.note("%s%s%s", strings.ReplaceAll(err.Error(), "\n", "; "), asRoot(err, os.Geteuid()), e.asStart(err, systemdDirs()))
-	if u, ok := errors.AsType[interface {
-		error
-		IsUsageError() bool
-	}](err); ok && u.IsUsageError() {
-		return exitUsage
-	}
-	return exitFailure
+	return cmdline.ExitCode(err)
 }
 
 // asRoot returns advice for a permission error of a user other than root.
@@ -123,14 +94,6 @@ func (e *env) note(format string, args ...any) {
 	case <-timeout.C:
 	}
 }
-
-// usageError is a mistake in the flags or arguments of a command.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-// IsUsageError reports that the exit code is exitUsage.
-func (e usageError) IsUsageError() bool { return true }
 
 func rootCommand(e *env) *cobra.Command {
 	root := &cobra.Command{
@@ -188,7 +151,7 @@ func adaptCobra(root *cobra.Command) {
 		case "completion":
 			cmd.Short = "Generate the shell completion script"
 			cmd.RunE = func(*cobra.Command, []string) error {
-				return usageError{errors.New("want a shell: bash, zsh, fish or powershell")}
+				return cmdline.AsUsage(errors.New("want a shell: bash, zsh, fish or powershell"))
 			}
 			for _, shell := range cmd.Commands() {
 				if shell.Name() == "bash" {
@@ -205,7 +168,7 @@ func (e *env) check() error {
 		return err
 	}
 	if e.stateDir == "" {
-		return usageError{fmt.Errorf("--state-dir is empty: want a directory such as %s", state.DefaultDir)}
+		return cmdline.AsUsage(fmt.Errorf("--state-dir is empty: want a directory such as %s", state.DefaultDir))
 	}
 	dir, err := filepath.Abs(e.stateDir) // the reaper has another working directory
 	e.stateDir = dir
@@ -220,7 +183,7 @@ func (e *env) client() (*admin.Client, error) {
 		return nil, err
 	}
 	if info, err := os.Stat(e.stateDir); err == nil && !info.IsDir() {
-		return nil, usageError{fmt.Errorf("--state-dir %s is not a directory", e.stateDir)}
+		return nil, cmdline.AsUsage(fmt.Errorf("--state-dir %s is not a directory", e.stateDir))
 	}
 	client := admin.NewClient(e.store().SocketPath())
 	client.Waiting = func() { e.note("waiting for the reaper") }
@@ -230,7 +193,7 @@ func (e *env) client() (*admin.Client, error) {
 // checkStateDir reports a state directory whose path is too long for the reaper's socket.
 func (e *env) checkStateDir() error {
 	if err := launch.CheckStateDir(e.stateDir); err != nil {
-		return usageError{err}
+		return cmdline.AsUsage(err)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/flagvalue"
@@ -94,7 +95,7 @@ directory.`,
 		ValidArgs: []string{"debug", "info", "warn", "error"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 && lasts != 0 {
-				return usageError{errors.New("--for needs a level: debug, info, warn or error")}
+				return cmdline.AsUsage(errors.New("--for needs a level: debug, info, warn or error"))
 			}
 			return e.logLevel(cmd.Context(), args, time.Duration(lasts))
 		},

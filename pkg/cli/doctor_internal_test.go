@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/doctor"
@@ -159,10 +160,10 @@ func TestTheDoctorOnThisMachine(t *testing.T) {
 			if len(tt.args) > 0 {
 				limit = doctor.Warn
 			}
-			if want := r.Worst() >= limit; (code == exitFailure) != want || (code == exitSuccess) == want || tt.fails && !want {
+			if want := r.Worst() >= limit; (code == cmdline.Failure) != want || (code == cmdline.Success) == want || tt.fails && !want {
 				t.Errorf("exit code %d for a report whose worst is %v", code, r.Worst())
 			}
-			if last := strings.TrimSpace(stderr); code != exitSuccess && !strings.Contains(last, "halfclose: not in order: ") {
+			if last := strings.TrimSpace(stderr); code != cmdline.Success && !strings.Contains(last, "halfclose: not in order: ") {
 				t.Errorf("on stderr: %q", stderr)
 			}
 			checks, ids := map[string]bool{}, map[string]bool{}

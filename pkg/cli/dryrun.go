@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/flagvalue"
@@ -46,15 +47,15 @@ const maxReason = 256
 func (f *modeFlags) check(sw *state.Switch) error {
 	switch {
 	case sw.Mode == policy.Destroy && f.lasts != 0:
-		return usageError{errors.New("--for needs observe: destroy lifts a switch, and needs no end")}
+		return cmdline.AsUsage(errors.New("--for needs observe: destroy lifts a switch, and needs no end"))
 	case sw.Mode == policy.Destroy && f.reason != "":
-		return usageError{errors.New("--reason needs observe: destroy lifts a switch, and keeps no reason")}
+		return cmdline.AsUsage(errors.New("--reason needs observe: destroy lifts a switch, and keeps no reason"))
 	case sw.Mode != policy.Destroy && f.dryRun:
-		return usageError{errors.New("--dry-run needs destroy: observe destroys nothing")}
+		return cmdline.AsUsage(errors.New("--dry-run needs destroy: observe destroys nothing"))
 	case len(f.who) > maxWhoBytes:
-		return usageError{fmt.Errorf("--who has %d bytes, more than the limit of %d", len(f.who), maxWhoBytes)}
+		return cmdline.AsUsage(fmt.Errorf("--who has %d bytes, more than the limit of %d", len(f.who), maxWhoBytes))
 	case len(f.reason) > maxReason:
-		return usageError{fmt.Errorf("--reason has %d bytes, more than the limit of %d", len(f.reason), maxReason)}
+		return cmdline.AsUsage(fmt.Errorf("--reason has %d bytes, more than the limit of %d", len(f.reason), maxReason))
 	}
 	if f.who != "" {
 		sw.Who = f.who
@@ -94,7 +95,7 @@ func (e *env) scope(ctx context.Context, q api.PodQuery) (scope state.Scope, kno
 		err = scope.Check()
 	}
 	if err != nil {
-		return state.Scope{}, false, usageError{err}
+		return state.Scope{}, false, cmdline.AsUsage(err)
 	}
 	return scope, slices.ContainsFunc(listing.Records, func(r state.Record) bool { return scope.Covers(r.Pod, r.ContainerID) }), nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -74,7 +75,7 @@ func (e *env) explainable(ctx context.Context, q api.PodQuery) []string {
 
 func (e *env) explain(ctx context.Context, what string, f explainFlags) error {
 	if f.limit < 0 {
-		return usageError{fmt.Errorf("--limit %d: want a number of at least 0", f.limit)}
+		return cmdline.AsUsage(fmt.Errorf("--limit %d: want a number of at least 0", f.limit))
 	}
 	client, err := e.client()
 	if err != nil {
@@ -84,7 +85,7 @@ func (e *env) explain(ctx context.Context, what string, f explainFlags) error {
 	end, notEnd := api.ParseEnd(what)
 	isAddress := notPeer == nil
 	if isAddress && notEnd != nil {
-		return usageError{fmt.Errorf("%s is a range: want a pod, or one address such as 10.0.0.7 or 10.0.0.7:443", what)}
+		return cmdline.AsUsage(fmt.Errorf("%s is a range: want a pod, or one address such as 10.0.0.7 or 10.0.0.7:443", what))
 	}
 	var x known
 	if isAddress {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/launch"
@@ -46,7 +47,7 @@ func TestAFrozenReaperIsReportedWithin5s(t *testing.T) {
 				t.Parallel()
 				began := time.Now()
 				code, stdout, stderr := call(t, nil, append(args, "--state-dir", dir)...)
-				if code != exitFailure || stdout != "" || !strings.Contains(stderr, want) ||
+				if code != cmdline.Failure || stdout != "" || !strings.Contains(stderr, want) ||
 					!strings.HasPrefix(stderr, "halfclose: waiting for the reaper\n") || strings.Count(stderr, "\n") != 2 {
 					t.Errorf("exit code %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)
 				}

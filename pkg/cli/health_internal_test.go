@@ -8,13 +8,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
 func TestHealthFailsWithoutAHealthyReaper(t *testing.T) {
 	dir := nstest.ShortDir(t)
 	code, _, stderr := call(t, nil, "health", "--state-dir", dir)
-	if code != exitFailure || !strings.Contains(stderr, "no reaper is running") {
+	if code != cmdline.Failure || !strings.Contains(stderr, "no reaper is running") {
 		t.Errorf("without a reaper: exit code %d, %s", code, stderr)
 	}
 
@@ -23,7 +24,7 @@ func TestHealthFailsWithoutAHealthyReaper(t *testing.T) {
 		_, _ = w.Write([]byte(`{"error": "the records have not been read yet"}`))
 	})
 	code, _, stderr = call(t, nil, "health", "--state-dir", dir)
-	if code != exitFailure || !strings.Contains(stderr, "the records have not been read yet") {
+	if code != cmdline.Failure || !strings.Contains(stderr, "the records have not been read yet") {
 		t.Errorf("while the reaper starts: exit code %d, %s", code, stderr)
 	}
 	stop()
@@ -35,10 +36,10 @@ func TestHealthSucceedsWithAHealthyReaper(t *testing.T) {
 	runReaper(t, dir)
 	nstest.Eventually(t, patience, "the records have been read", func() bool {
 		code, _, _ := call(t, nil, "health", "--state-dir", dir)
-		return code == exitSuccess
+		return code == cmdline.Success
 	})
 	for format, want := range map[string]string{"table": "ok\n", "json": "{\n  \"status\": \"ok\"\n}\n"} {
-		if code, stdout, stderr := call(t, nil, "health", "--state-dir", dir, "-o", format); code != exitSuccess || stdout != want {
+		if code, stdout, stderr := call(t, nil, "health", "--state-dir", dir, "-o", format); code != cmdline.Success || stdout != want {
 			t.Errorf("-o %s: exit code %d, %q, %s", format, code, stdout, stderr)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/flagvalue"
@@ -74,7 +75,7 @@ line and entry.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.addresses = args
 			if cmd.Flags().Changed("tail") && (f.tail < 1 || f.tail > api.MaxTail) {
-				return usageError{fmt.Errorf("--tail: want a number from 1 to %d, not %d", api.MaxTail, f.tail)}
+				return cmdline.AsUsage(fmt.Errorf("--tail: want a number from 1 to %d, not %d", api.MaxTail, f.tail))
 			}
 			return e.history(cmd.Context(), f)
 		},
@@ -117,35 +118,35 @@ func (f historyFlags) query(e *env) (q api.HistoryQuery, err error) {
 	now := e.Clock()
 	q.Tail, q.PodQuery, q.Outcome = f.tail, f.pods, f.outcome
 	if f.outcome != "" && !slices.Contains(api.Outcomes(), f.outcome) {
-		return q, usageError{fmt.Errorf("--outcome is one of %s, not %q", strings.Join(api.Outcomes(), ", "), f.outcome)}
+		return q, cmdline.AsUsage(fmt.Errorf("--outcome is one of %s, not %q", strings.Join(api.Outcomes(), ", "), f.outcome))
 	}
 	if f.since != "" {
 		if q.Since, err = flagvalue.ParseSince(f.since, now); err != nil {
-			return q, usageError{err}
+			return q, cmdline.AsUsage(err)
 		}
 	}
 	if f.until != "" {
 		if q.Until, err = flagvalue.ParseTime("--until", f.until, now); err != nil {
-			return q, usageError{err}
+			return q, cmdline.AsUsage(err)
 		}
 		if q.Until.Before(q.Since) {
-			return q, usageError{fmt.Errorf("--until %s is before --since %s", f.until, f.since)}
+			return q, cmdline.AsUsage(fmt.Errorf("--until %s is before --since %s", f.until, f.since))
 		}
 	}
 	for i, to := range []*api.End{&q.Ends.A, &q.Ends.B} {
 		if i < len(f.addresses) {
 			if *to, err = api.ParseEnd(f.addresses[i]); err != nil {
-				return q, usageError{err}
+				return q, cmdline.AsUsage(err)
 			}
 		}
 	}
 	switch {
 	case f.follow && f.summary:
-		return q, usageError{errors.New("--summary counts past entries: it does not go with --follow")}
+		return q, cmdline.AsUsage(errors.New("--summary counts past entries: it does not go with --follow"))
 	case f.follow && f.until != "":
-		return q, usageError{errors.New("--until does not go with --follow, which waits for new entries")}
+		return q, cmdline.AsUsage(errors.New("--until does not go with --follow, which waits for new entries"))
 	case f.follow && e.Format == printer.YAML:
-		return q, usageError{errors.New("--follow prints a table or, with --output json, lines of JSON")}
+		return q, cmdline.AsUsage(errors.New("--follow prints a table or, with --output json, lines of JSON"))
 	}
 	return q, nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/api"
@@ -31,7 +32,7 @@ func historyOf(t *testing.T, page api.HistoryPage, args ...string) (stdout, stde
 	})
 	var out, errs outputtest.Buffer
 	e := &env{Printer: printer.Printer{Out: &out, Getenv: func(string) string { return "" }, Now: func() time.Time { return apitest.Then().Add(time.Minute) }}, err: &errs}
-	if code := run(t.Context(), append([]string{"history", "--state-dir", dir}, args...), e); code != exitSuccess {
+	if code := run(t.Context(), append([]string{"history", "--state-dir", dir}, args...), e); code != cmdline.Success {
 		t.Errorf("exit code %d: %s", code, errs.String())
 	}
 	return out.String(), errs.String()
@@ -131,7 +132,7 @@ func startFollow(t *testing.T, dir string, args ...string) (out, errs *outputtes
 	return out, errs, func() {
 		t.Helper()
 		cancel()
-		if code := <-exited; code != exitSuccess {
+		if code := <-exited; code != cmdline.Success {
 			t.Errorf("exit code %d: %s", code, errs.String())
 		}
 	}
@@ -247,7 +248,7 @@ func TestFollowAsJSONPrintsOneLinePerSocket(t *testing.T) {
 
 func TestFollowWithoutAReaperFails(t *testing.T) {
 	code, stdout, stderr := call(t, nil, "history", "--follow", "--state-dir", nstest.ShortDir(t))
-	if code != exitFailure || stdout != "" || !strings.HasPrefix(stderr, "halfclose: no reaper is running") {
+	if code != cmdline.Failure || stdout != "" || !strings.HasPrefix(stderr, "halfclose: no reaper is running") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 }

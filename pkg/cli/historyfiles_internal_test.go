@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/api"
@@ -64,7 +65,7 @@ func leak(n int, outcome string) (list []api.Entry) {
 func TestTheHistoryIsReadFromDiskWithoutAReaper(t *testing.T) {
 	dir := stored(t, leak(15, api.Destroyed)...)
 	code, stdout, stderr := runHistory(t, dir, "--since", "1h", "-o", "wide")
-	if code != exitSuccess || strings.Count(stdout, "java[7]") != 15 || strings.Count(stdout, "\n") != 16 {
+	if code != cmdline.Success || strings.Count(stdout, "java[7]") != 15 || strings.Count(stdout, "\n") != 16 {
 		t.Errorf("exit code %d, %s:\n%s", code, stderr, stdout)
 	}
 	for _, want := range []string{"no reaper is running: read the history in " + history.Dir(dir), "the history begins at 2026-01-02T04:03:50+01:00\n"} {
@@ -75,10 +76,10 @@ func TestTheHistoryIsReadFromDiskWithoutAReaper(t *testing.T) {
 	if _, stdout, _ := runHistory(t, dir, "--tail", "3", "-o", "wide", "--no-headers"); strings.Count(stdout, "\n") != 3 || !strings.Contains(stdout, "10.0.0.2:40014") {
 		t.Errorf("the last 3 are\n%s", stdout)
 	}
-	if code, stdout, stderr := runHistory(t, dir, "-o", "json"); code != exitSuccess || !json.Valid([]byte(stdout)) || strings.Count(stdout, "seq") != 15 {
+	if code, stdout, stderr := runHistory(t, dir, "-o", "json"); code != cmdline.Success || !json.Valid([]byte(stdout)) || strings.Count(stdout, "seq") != 15 {
 		t.Errorf("as JSON: exit code %d, %s, %s", code, stderr, stdout)
 	}
-	if code, _, stderr := runHistory(t, dir, "--follow"); code != exitFailure || !strings.Contains(stderr, "no reaper is running") {
+	if code, _, stderr := runHistory(t, dir, "--follow"); code != cmdline.Failure || !strings.Contains(stderr, "no reaper is running") {
 		t.Errorf("followed: exit code %d, %s", code, stderr)
 	}
 }
@@ -94,7 +95,7 @@ func TestTheSummaryCountsSocketsByPodOutcomeStateOwnerAndPeer(t *testing.T) {
 	for line := range strings.Lines(stdout) {
 		rows = append(rows, strings.Fields(line))
 	}
-	if code != exitSuccess || len(rows) != 2 || strings.Join(rows[0][:6], " ") != "35 destroyed shop/web-1 CLOSE_WAIT java 10.0.0.7:443" ||
+	if code != cmdline.Success || len(rows) != 2 || strings.Join(rows[0][:6], " ") != "35 destroyed shop/web-1 CLOSE_WAIT java 10.0.0.7:443" ||
 		rows[0][6] != "2026-01-02T03:04:04+01:00" || strings.Join(rows[1][:2], " ") != "2 would-destroy" {
 		t.Errorf("exit code %d\n%s", code, stdout)
 	}
@@ -127,15 +128,15 @@ func TestAnAddressIsAnsweredWithYesOrNo(t *testing.T) {
 		rows int
 		want string
 	}{
-		{[]string{"10.0.0.7"}, exitSuccess, 3, "yes: of the connections of 10.0.0.7, halfclose destroyed 3 in CLOSE_WAIT (the peer's next recv returns ECONNRESET"},
-		{[]string{"10.0.0.7:443", "10.0.0.2:40001"}, exitSuccess, 1, "yes: of the connections of 10.0.0.7:443 and 10.0.0.2:40001, halfclose destroyed one in"},
-		{[]string{"10.0.0.2:40001"}, exitSuccess, 1, "yes: "}, // from either end
-		{[]string{"::ffff:10.0.0.8"}, exitSuccess, 1, "yes: of the connections of 10.0.0.8, the kernel closed one when halfclose asked its peer"},
-		{[]string{"[fd00::7]:443"}, exitSuccess, 1, "no: of the connections of [fd00::7]:443, halfclose would have destroyed one, but the mode kept it"},
-		{[]string{"10.0.0.9"}, exitSuccess, 1, "perhaps: of the connections of 10.0.0.9, one was closed by its owner while halfclose asked its peer"},
-		{[]string{"10.9.9.9:80"}, exitSuccess, 1, "perhaps: of the connections of 10.9.9.9:80, 30 more may be among them"},
-		{[]string{"10.0.0.7:444"}, exitFailure, 0, "no: the history since 2026-01-02T04:04:02+01:00 has no connection of 10.0.0.7:444"},
-		{[]string{"10.0.0.7", "10.0.0.3"}, exitFailure, 0, "no: the history"},
+		{[]string{"10.0.0.7"}, cmdline.Success, 3, "yes: of the connections of 10.0.0.7, halfclose destroyed 3 in CLOSE_WAIT (the peer's next recv returns ECONNRESET"},
+		{[]string{"10.0.0.7:443", "10.0.0.2:40001"}, cmdline.Success, 1, "yes: of the connections of 10.0.0.7:443 and 10.0.0.2:40001, halfclose destroyed one in"},
+		{[]string{"10.0.0.2:40001"}, cmdline.Success, 1, "yes: "}, // from either end
+		{[]string{"::ffff:10.0.0.8"}, cmdline.Success, 1, "yes: of the connections of 10.0.0.8, the kernel closed one when halfclose asked its peer"},
+		{[]string{"[fd00::7]:443"}, cmdline.Success, 1, "no: of the connections of [fd00::7]:443, halfclose would have destroyed one, but the mode kept it"},
+		{[]string{"10.0.0.9"}, cmdline.Success, 1, "perhaps: of the connections of 10.0.0.9, one was closed by its owner while halfclose asked its peer"},
+		{[]string{"10.9.9.9:80"}, cmdline.Success, 1, "perhaps: of the connections of 10.9.9.9:80, 30 more may be among them"},
+		{[]string{"10.0.0.7:444"}, cmdline.Failure, 0, "no: the history since 2026-01-02T04:04:02+01:00 has no connection of 10.0.0.7:444"},
+		{[]string{"10.0.0.7", "10.0.0.3"}, cmdline.Failure, 0, "no: the history"},
 	} {
 		code, stdout, stderr := runHistory(t, dir, append(tt.args, "-o", "wide", "--no-headers")...)
 		if code != tt.code || strings.Count(stdout, "\n") != tt.rows || !strings.Contains(stderr, "halfclose: "+tt.want) {
@@ -149,7 +150,7 @@ func TestGapsOfTheHistoryAreReported(t *testing.T) {
 	page := apitest.Page()
 	page.Missed, page.Problems = 0, []string{"230 entries from a to b are lost: no space left on device"}
 	serveReaper(t, dir, func(w http.ResponseWriter, _ *http.Request) { writeJSON(t, w, page) })
-	if code, _, stderr := runHistory(t, dir); code != exitSuccess || !strings.Contains(stderr, "230 entries from a to b are lost") {
+	if code, _, stderr := runHistory(t, dir); code != cmdline.Success || !strings.Contains(stderr, "230 entries from a to b are lost") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/cniconf"
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
@@ -66,13 +67,13 @@ func entryFlags() []policyFlag {
 func (f *installFlags) config(flags *pflag.FlagSet) (install.Config, error) {
 	switch {
 	case f.watch && f.node.dryRun:
-		return install.Config{}, usageError{errors.New("--watch and --dry-run exclude each other: leave out one of them")}
+		return install.Config{}, cmdline.AsUsage(errors.New("--watch and --dry-run exclude each other: leave out one of them"))
 	case f.watch && flags.Changed("wait"):
-		return install.Config{}, usageError{errors.New("--watch waits without a limit: leave out --wait")}
+		return install.Config{}, cmdline.AsUsage(errors.New("--watch waits without a limit: leave out --wait"))
 	case f.wait < 0:
-		return install.Config{}, usageError{fmt.Errorf("--wait: want a duration of at least 0s, not %v", f.wait)}
+		return install.Config{}, cmdline.AsUsage(fmt.Errorf("--wait: want a duration of at least 0s, not %v", f.wait))
 	case f.logFormat != logging.Text && f.logFormat != logging.JSON:
-		return install.Config{}, usageError{fmt.Errorf("--log-format: want text or json, not %q", f.logFormat)}
+		return install.Config{}, cmdline.AsUsage(fmt.Errorf("--log-format: want text or json, not %q", f.logFormat))
 	}
 	if err := f.checkUpgrade(flags); err != nil {
 		return install.Config{}, err
@@ -97,7 +98,7 @@ func (f *installFlags) checkUpgrade(flags *pflag.FlagSet) error {
 	}
 	for _, name := range ignored {
 		if flags.Changed(name) {
-			return usageError{fmt.Errorf("--upgrade changes no network: leave out --%s", name)}
+			return cmdline.AsUsage(fmt.Errorf("--upgrade changes no network: leave out --%s", name))
 		}
 	}
 	return nil
@@ -124,13 +125,13 @@ func (f *installFlags) entry(flags *pflag.FlagSet) (install.Entry, error) {
 		object, wrong := objectFrom(flags, entryFlags())
 		entry, problems := install.NewEntry(object)
 		if wrong = append(wrong, flagProblems(problems, entryFlags())...); len(wrong) > 0 {
-			return install.Entry{}, usageError{errors.New(strings.Join(wrong, "; "))}
+			return install.Entry{}, cmdline.AsUsage(errors.New(strings.Join(wrong, "; ")))
 		}
 		return entry, nil
 	}
 	for _, flag := range entryFlags() {
 		if flags.Changed(flag.name) {
-			return install.Entry{}, usageError{fmt.Errorf("--config and --%s exclude each other: leave out one of them", flag.name)}
+			return install.Entry{}, cmdline.AsUsage(fmt.Errorf("--config and --%s exclude each other: leave out one of them", flag.name))
 		}
 	}
 	object, err := os.ReadFile(f.configFile)
@@ -139,7 +140,7 @@ func (f *installFlags) entry(flags *pflag.FlagSet) (install.Entry, error) {
 	}
 	entry, problems := install.NewEntry(object)
 	if len(problems) > 0 {
-		return install.Entry{}, usageError{fmt.Errorf("--config %s: %s", f.configFile, strings.Join(problems.Strings(), "; "))}
+		return install.Entry{}, cmdline.AsUsage(fmt.Errorf("--config %s: %s", f.configFile, strings.Join(problems.Strings(), "; ")))
 	}
 	return entry, nil
 }
@@ -168,7 +169,7 @@ func (f *nodeFlags) fromEnvironment(flags *pflag.FlagSet, getenv func(string) st
 func (f *nodeFlags) config(flags *pflag.FlagSet) (install.Config, error) {
 	for name, dir := range map[string]string{"cni-bin-dir": f.binDir, "cni-conf-dir": f.confDir} {
 		if !filepath.IsAbs(dir) {
-			return install.Config{}, usageError{fmt.Errorf("--%s: want an absolute path on the host, such as %s, not %q", name, spec.DefaultBinDir, dir)}
+			return install.Config{}, cmdline.AsUsage(fmt.Errorf("--%s: want an absolute path on the host, such as %s, not %q", name, spec.DefaultBinDir, dir))
 		}
 	}
 	return install.Config{

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/flagvalue"
@@ -69,9 +70,9 @@ sockets, or are near their limit on open files.`,
 func (f *leaksFlags) check() error {
 	switch q := &f.query; {
 	case q.State != 0 && !q.State.HalfClosed():
-		return usageError{fmt.Errorf("--state %v: only half-closed sockets can leak: CLOSE_WAIT or FIN_WAIT2", q.State)}
+		return cmdline.AsUsage(fmt.Errorf("--state %v: only half-closed sockets can leak: CLOSE_WAIT or FIN_WAIT2", q.State))
 	case q.Min < 0 || q.Limit < 0 || q.Min > maxCount || q.Limit > maxCount:
-		return usageError{fmt.Errorf("--min and --limit are numbers from 0 to %d", maxCount)}
+		return cmdline.AsUsage(fmt.Errorf("--min and --limit are numbers from 0 to %d", maxCount))
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 )
@@ -31,7 +32,7 @@ func TestLeaksAsksWithItsFlags(t *testing.T) {
 		"all": {"true"}, "pod": {"web-1"}, "namespace": {"shop"}, "state": {"CLOSE_WAIT"}, "verdict": {"destroy"}, "peer": {"10.0.0.0/8"}, "port": {"443"},
 		"local-port": {"1"}, "peer-port": {"2"}, "older-than": {"24h0m0s"}, "owner": {"java"}, "min": {"3"}, "limit": {"5"},
 	}
-	if diff := cmp.Diff(want, asked); diff != "" || code != exitSuccess || stderr != "" {
+	if diff := cmp.Diff(want, asked); diff != "" || code != cmdline.Success || stderr != "" {
 		t.Errorf("exit code %d, %s (-want +got)\n%s", code, stderr, diff)
 	}
 	var got api.LeakList
@@ -42,7 +43,7 @@ func TestLeaksAsksWithItsFlags(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	for _, args := range [][]string{{"--state", "LISTEN"}, {"--min", "-1"}, {"--peer", "web"}, {"--port", "0"}, {"--owner", ""}, {"--older-than", "1y"}, {"web-1"}} {
-		if code, _, stderr := call(t, nil, append([]string{"leaks", "--state-dir", dir}, args...)...); code != exitUsage {
+		if code, _, stderr := call(t, nil, append([]string{"leaks", "--state-dir", dir}, args...)...); code != cmdline.Usage {
 			t.Errorf("%v: exit code %d, %s", args, code, stderr)
 		}
 	}
@@ -56,7 +57,7 @@ func TestALateAnswerSaysHowOldItIs(t *testing.T) {
 		writeJSON(t, w, list)
 	})
 	code, _, stderr := call(t, nil, "leaks", "--state-dir", dir)
-	if code != exitSuccess || !strings.Contains(stderr, "up to 43s ago") {
+	if code != cmdline.Success || !strings.Contains(stderr, "up to 43s ago") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 }

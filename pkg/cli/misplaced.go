@@ -9,6 +9,8 @@ import (
 	"io"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/halfclose/halfclose/internal/cmdline"
 )
 
 // refuseCall answers a container runtime that has executed the command as a CNI plugin, because it is installed in the
@@ -19,11 +21,11 @@ func refuseCall(verb string, stdout, stderr io.Writer) int {
 		"move it to another directory, such as /usr/local/bin, and run halfclose install")
 	if verb == "DEL" {
 		fmt.Fprintln(stderr, "halfclose:", e)
-		return exitSuccess
+		return cmdline.Success
 	}
 	data, err := json.Marshal(e)
 	if err == nil {
 		_, _ = fmt.Fprintf(stdout, "%s\n", data)
 	}
-	return exitFailure
+	return cmdline.Failure
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/halfclose/halfclose/internal/cmdline"
 )
 
 func TestACommandCalledAsAPluginReportsItsWrongPlace(t *testing.T) {
@@ -17,15 +19,15 @@ func TestACommandCalledAsAPluginReportsItsWrongPlace(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	code := Main(nil, &stdout, &stderr)
 	var e types.Error
-	if err := json.Unmarshal(stdout.Bytes(), &e); err != nil || code != exitFailure || e.Code == 0 || !strings.Contains(e.Details, "halfclose install") {
+	if err := json.Unmarshal(stdout.Bytes(), &e); err != nil || code != cmdline.Failure || e.Code == 0 || !strings.Contains(e.Details, "halfclose install") {
 		t.Errorf("exit code %d, stdout %q", code, stdout.String())
 	}
 	stdout.Reset()
 	t.Setenv("CNI_COMMAND", "DEL")
-	if code := Main(nil, &stdout, &stderr); code != exitSuccess || stdout.Len() > 0 || !strings.Contains(stderr.String(), "not the CNI plugin") {
+	if code := Main(nil, &stdout, &stderr); code != cmdline.Success || stdout.Len() > 0 || !strings.Contains(stderr.String(), "not the CNI plugin") {
 		t.Errorf("DEL: exit code %d, stdout %q, stderr %q", code, stdout.String(), stderr.String())
 	}
-	if code := Main([]string{"version"}, &stdout, &stderr); code != exitSuccess || !strings.Contains(stdout.String(), "halfclose") {
+	if code := Main([]string{"version"}, &stdout, &stderr); code != cmdline.Success || !strings.Contains(stdout.String(), "halfclose") {
 		t.Errorf("with a command of its own: exit code %d, %s", code, stdout.String())
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/flagvalue"
@@ -59,13 +60,13 @@ to the next. A pod that is not registered yet can have a switch.`,
 			}
 			if len(args) == 0 {
 				if f.dryRun || f.lasts != 0 || f.reason != "" || f.who != "" {
-					return usageError{errors.New("--dry-run needs destroy, --for and --reason need observe, and --who either")}
+					return cmdline.AsUsage(errors.New("--dry-run needs destroy, --for and --reason need observe, and --who either"))
 				}
 				return e.showMode(ctx, path, scope)
 			}
 			sw := state.Switch{Scope: scope, Who: e.who(), When: time.Now().UTC().Truncate(time.Second), Reason: f.reason}
 			if err := sw.Mode.UnmarshalText([]byte(args[0])); err != nil {
-				return usageError{err}
+				return cmdline.AsUsage(err)
 			}
 			if err := f.check(&sw); err != nil {
 				return err

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
@@ -40,10 +41,10 @@ func TestModeWithoutAReaperSetsTheSwitchForTheNext(t *testing.T) {
 	t.Parallel()
 	dir := nstest.ShortDir(t)
 	path := filepath.Join(dir, "mode")
-	if diff := cmp.Diff(printer.ModeReport{SwitchFile: path}, modeOf(t, exitSuccess, "", dir)); diff != "" {
+	if diff := cmp.Diff(printer.ModeReport{SwitchFile: path}, modeOf(t, cmdline.Success, "", dir)); diff != "" {
 		t.Errorf("before (-want +got)\n%s", diff)
 	}
-	set := modeOf(t, exitSuccess, "", dir, "observe")
+	set := modeOf(t, cmdline.Success, "", dir, "observe")
 	all, err := state.LoadSwitches(path)
 	stored, ok := all.Of(state.Scope{})
 	if err != nil || !ok || stored.Mode != policy.Observe || stored.Who != "alice (sudo)" || stored.When.IsZero() {
@@ -53,11 +54,11 @@ func TestModeWithoutAReaperSetsTheSwitchForTheNext(t *testing.T) {
 	if diff := cmp.Diff(want, set); diff != "" {
 		t.Errorf("set (-want +got)\n%s", diff)
 	}
-	if diff := cmp.Diff(want, modeOf(t, exitSuccess, "", dir)); diff != "" {
+	if diff := cmp.Diff(want, modeOf(t, cmdline.Success, "", dir)); diff != "" {
 		t.Errorf("later (-want +got)\n%s", diff)
 	}
 	runReaper(t, dir)
-	if r := modeOf(t, exitSuccess, "", dir); !r.Running || r.Effective != policy.Observe || r.Switch == nil || !r.Switch.When.Equal(stored.When) {
+	if r := modeOf(t, cmdline.Success, "", dir); !r.Running || r.Effective != policy.Observe || r.Switch == nil || !r.Switch.When.Equal(stored.When) {
 		t.Errorf("with a reaper it is %+v", r)
 	}
 }
@@ -68,7 +69,7 @@ func TestASwitchWrittenByHandIsReportedAsSuch(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, stdout, stderr := call(t, nil, "mode", "-o", "wide", "--state-dir", dir)
-	if code != exitSuccess || stderr != "" || !strings.Contains(stdout, "observe, set by hand (in "+filepath.Join(dir, "mode")+")\n") {
+	if code != cmdline.Success || stderr != "" || !strings.Contains(stdout, "observe, set by hand (in "+filepath.Join(dir, "mode")+")\n") {
 		t.Errorf("exit code %d, stderr %q:\n%s", code, stderr, stdout)
 	}
 	view := api.ModeView{Effective: policy.Observe, Reaper: policy.Destroy, Switch: &state.Switch{Mode: policy.Observe}}
@@ -82,16 +83,16 @@ func TestModeReportsItsCaps(t *testing.T) {
 	t.Run("the reaper's --mode", func(t *testing.T) {
 		dir := nstest.ShortDir(t)
 		runReaper(t, dir, "--mode", "observe")
-		r := modeOf(t, exitFailure, "the switch is set to destroy, but the mode is observe because of the reaper's --mode observe (start it with --mode destroy)", dir, "destroy")
+		r := modeOf(t, cmdline.Failure, "the switch is set to destroy, but the mode is observe because of the reaper's --mode observe (start it with --mode destroy)", dir, "destroy")
 		if r.Effective != policy.Observe || r.Reaper != policy.Observe || r.Switch == nil || r.Switch.Mode != policy.Destroy {
 			t.Errorf("it is %+v", r)
 		}
-		modeOf(t, exitSuccess, "", dir, "observe")
+		modeOf(t, cmdline.Success, "", dir, "observe")
 	})
 	t.Run("a reaper more conservative than requested", func(t *testing.T) {
 		dir := nstest.ShortDir(t)
 		runReaper(t, dir, "--mode", "off")
-		modeOf(t, exitFailure, "--mode off", dir, "observe")
+		modeOf(t, cmdline.Failure, "--mode off", dir, "observe")
 	})
 	t.Run("an unwritable switch", func(t *testing.T) {
 		dir := nstest.ShortDir(t)
@@ -100,7 +101,7 @@ func TestModeReportsItsCaps(t *testing.T) {
 			t.Fatal(err)
 		}
 		code, stdout, stderr := call(t, nil, "mode", "observe", "--state-dir", dir)
-		if code != exitFailure || stdout != "" || !strings.Contains(stderr, "write switch") ||
+		if code != cmdline.Failure || stdout != "" || !strings.Contains(stderr, "write switch") ||
 			!strings.Contains(stderr, "the mode is observe until this reaper exits") || !strings.HasSuffix(stderr, "(fix "+filepath.Join(dir, "mode")+" and set it again)\n") {
 			t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 		}
@@ -111,7 +112,7 @@ func TestModeReportsItsCaps(t *testing.T) {
 			t.Fatal(err)
 		}
 		code, stdout, stderr := call(t, nil, "mode", "observe", "--state-dir", dir)
-		if code != exitFailure || stdout != "" || !strings.HasSuffix(stderr, "(fix "+filepath.Join(dir, "mode")+" and set it again)\n") {
+		if code != cmdline.Failure || stdout != "" || !strings.HasSuffix(stderr, "(fix "+filepath.Join(dir, "mode")+" and set it again)\n") {
 			t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 		}
 	})
@@ -125,7 +126,7 @@ func TestModeReportsItsCaps(t *testing.T) {
 			writeJSON(t, w, apitest.QuietStatus())
 		})
 		code, stdout, stderr := call(t, nil, "mode", "observe", "--state-dir", dir)
-		if code != exitFailure || stdout != "" || !strings.Contains(stderr, "not today") ||
+		if code != cmdline.Failure || stdout != "" || !strings.Contains(stderr, "not today") ||
 			!strings.Contains(stderr, "to stop destroying now, stop the reaper or start it with --mode observe") {
 			t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 		}
@@ -155,7 +156,7 @@ func TestModeListsThePodsThatAreMoreConservative(t *testing.T) {
 		writeJSON(t, w, s)
 	})
 	code, stdout, stderr := call(t, nil, "mode", "destroy", "--state-dir", dir)
-	if code != exitSuccess || stderr != "" || sent != "/v1/mode" {
+	if code != cmdline.Success || stderr != "" || sent != "/v1/mode" {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	if !strings.Contains(strings.Join(strings.Fields(stdout), " "), "6 attachments are more conservative by their own policy: shop/web-0 eth0 (observe)") {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -27,13 +28,13 @@ type netnsPath struct {
 // locate resolves an argument NETNS: a path, the id of a process in the namespace, or a name in one of dirs.
 func locate(arg string, dirs []string) (netnsPath, error) {
 	if arg == "" {
-		return netnsPath{}, usageError{fmt.Errorf("NETNS is empty: want a path, a process id or a name under %s", dirs[0])}
+		return netnsPath{}, cmdline.AsUsage(fmt.Errorf("NETNS is empty: want a path, a process id or a name under %s", dirs[0]))
 	}
 	if isPath(arg) {
 		path, err := filepath.Abs(arg)
 		if err == nil && isOwnProc(path) {
-			err = usageError{fmt.Errorf("%s is another namespace for each process: replace %s by a process id",
-				safetext.Escape(arg), safetext.Escape(strings.Split(path, "/")[2]))}
+			err = cmdline.AsUsage(fmt.Errorf("%s is another namespace for each process: replace %s by a process id",
+				safetext.Escape(arg), safetext.Escape(strings.Split(path, "/")[2])))
 		}
 		return netnsPath{path: path}, err
 	}
@@ -46,7 +47,7 @@ func locate(arg string, dirs []string) (netnsPath, error) {
 	}
 	switch {
 	case isPID(arg) && named != "":
-		return netnsPath{}, usageError{fmt.Errorf("%s is a process id and a name: use %s or %s", arg, procPath(arg), named)}
+		return netnsPath{}, cmdline.AsUsage(fmt.Errorf("%s is a process id and a name: use %s or %s", arg, procPath(arg), named))
 	case isPID(arg):
 		return netnsPath{path: procPath(arg), pid: arg}, nil
 	case named == "":

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -34,22 +35,16 @@ func TestNetnsIsAPathAProcessIDOrAName(t *testing.T) {
 		{arg: "./web", want: netnsPath{path: working + "/web"}},
 		{arg: "..", want: netnsPath{path: filepath.Dir(working)}},
 		{arg: "42", want: netnsPath{path: "/proc/42/ns/net", pid: "42"}},
-		{arg: "4711", err: "use /proc/4711/ns/net or " + first + "/4711", code: exitUsage},
-		{arg: "", err: "NETNS is empty", code: exitUsage},
-		{arg: "/proc/self/ns/net", err: "replace self by a process id", code: exitUsage},
-		{arg: "/proc/thread-self/ns/net", err: "replace thread-self by", code: exitUsage},
-		{arg: "../../../../../../proc/self/ns/net", err: "replace self by", code: exitUsage},
-		{arg: "nothing", err: fmt.Sprintf("no namespace %q in %s or %s", "nothing", first, second), code: exitFailure},
-		{arg: "a\x1b[2J", err: `"a\x1b[2J"`, code: exitFailure},
+		{arg: "4711", err: "use /proc/4711/ns/net or " + first + "/4711", code: cmdline.Usage},
+		{arg: "", err: "NETNS is empty", code: cmdline.Usage},
+		{arg: "/proc/self/ns/net", err: "replace self by a process id", code: cmdline.Usage},
+		{arg: "/proc/thread-self/ns/net", err: "replace thread-self by", code: cmdline.Usage},
+		{arg: "../../../../../../proc/self/ns/net", err: "replace self by", code: cmdline.Usage},
+		{arg: "nothing", err: fmt.Sprintf("no namespace %q in %s or %s", "nothing", first, second), code: cmdline.Failure},
+		{arg: "a\x1b[2J", err: `"a\x1b[2J"`, code: cmdline.Failure},
 	} {
 		got, err := locate(tt.arg, []string{first, second})
-		code := exitSuccess
-		if err != nil {
-			code = exitFailure
-			if _, ok := err.(usageError); ok { //nolint:errorlint // locate does not wrap it
-				code = exitUsage
-			}
-		}
+		code := cmdline.ExitCode(err)
 		if code != tt.code || err != nil && !strings.Contains(err.Error(), tt.err) || err == nil && got != tt.want {
 			t.Errorf("%q: got %+v, %v (code %d), want %+v, %q (code %d)", tt.arg, got, err, code, tt.want, tt.err, tt.code)
 		}

@@ -6,6 +6,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/printer"
 )
 
@@ -24,7 +25,7 @@ func (e *env) tableFlags(cmd *cobra.Command) {
 // checkOutput validates --output.
 func (e *env) checkOutput() error {
 	if err := printer.CheckFormat(e.Format); err != nil {
-		return usageError{err}
+		return cmdline.AsUsage(err)
 	}
 	return nil
 }

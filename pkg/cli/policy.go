@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
@@ -31,7 +32,7 @@ running pods within a second.`,
   halfclose policy check /etc/halfclose/policy.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usageError{fmt.Errorf("want a subcommand: show POD or check FILE")}
+			return cmdline.AsUsage(fmt.Errorf("want a subcommand: show POD or check FILE"))
 		},
 	}
 	cmd.AddCommand(policyShowCommand(e), policyCheckCommand(e))

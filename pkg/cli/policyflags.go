@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -62,7 +63,7 @@ func layerFrom(flags *pflag.FlagSet) (policy.Layer, error) {
 	object, problems := objectFrom(flags, policyFlags())
 	layer, invalid := policy.ParseLayer(object, state.SourceRegister)
 	if problems = append(problems, flagProblems(invalid, policyFlags())...); len(problems) > 0 {
-		return policy.Layer{}, usageError{errors.New(strings.Join(problems, "; "))}
+		return policy.Layer{}, cmdline.AsUsage(errors.New(strings.Join(problems, "; ")))
 	}
 	return layer, nil
 }

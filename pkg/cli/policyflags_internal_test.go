@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -52,7 +53,7 @@ func TestProblemsOfAPolicyNameTheFlag(t *testing.T) {
 		{[]string{"--graze", "2m"}, []string{"--graze"}},
 	} {
 		code, stdout, stderr := call(t, map[string]string{"HALFCLOSE_STATE_DIR": t.TempDir()}, append([]string{"register", "x"}, tt.args...)...)
-		if code != exitUsage || stdout != "" || strings.Count(stderr, "\n") != 1 {
+		if code != cmdline.Usage || stdout != "" || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%q: exit code %d, stdout %q, stderr %q", tt.args, code, stdout, stderr)
 		}
 		for _, want := range tt.want {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/daemon"
@@ -36,7 +37,7 @@ func runReaper(t *testing.T, dir string, args ...string) {
 	go func() { exited <- run(ctx, append([]string{"reaper", "--state-dir", dir}, args...), e) }()
 	t.Cleanup(func() {
 		cancel()
-		if code := <-exited; code != exitSuccess {
+		if code := <-exited; code != cmdline.Success {
 			t.Errorf("the reaper's exit code is %d; its log:\n%s", code, stderr.String())
 		}
 	})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
@@ -230,8 +231,8 @@ func (e *env) register(ctx context.Context, arg string, named, reset bool, rec s
 		rec.ContainerID = nameOf(where.path)
 	}
 	if err := rec.CheckName(); err != nil {
-		return registration{}, usageError{fmt.Errorf(
-			"--name %q: want NAME or NAMESPACE/NAME, each a letter or digit and then letters, digits, \"_\", \".\" or \"-\": %w", rec.ContainerID, err)}
+		return registration{}, cmdline.AsUsage(fmt.Errorf(
+			"--name %q: want NAME or NAMESPACE/NAME, each a letter or digit and then letters, digits, \"_\", \".\" or \"-\": %w", rec.ContainerID, err))
 	}
 	rec.Version, rec.Network, rec.Netns.Path, rec.Time = state.Version, state.ManualNetwork, where.path, time.Now().UTC()
 	if rec.Netns.Identity, err = h.Identify(); err != nil {

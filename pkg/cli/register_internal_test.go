@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -140,11 +141,11 @@ func TestRegisterAndUnregisterARealNamespace(t *testing.T) {
 			t.Errorf("%q: exit code %d, want %d; %q is not in\n%s%s", args, got, code, want, stdout, stderr)
 		}
 	}
-	run(exitFailure, `"web" is not registered, and neither is any other namespace`, "unregister", "web")
+	run(cmdline.Failure, `"web" is not registered, and neither is any other namespace`, "unregister", "web")
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("unregister created a state directory")
 	}
-	run(exitSuccess, `no reaper is running: start one with "halfclose reaper --state-dir `+dir+`"`, "register", ns.Path(), "--name", "web", "--grace", "2m")
+	run(cmdline.Success, `no reaper is running: start one with "halfclose reaper --state-dir `+dir+`"`, "register", ns.Path(), "--name", "web", "--grace", "2m")
 	records := recordsIn(t, dir)
 	if len(records) != 1 {
 		t.Fatalf("%d records", len(records))
@@ -162,10 +163,10 @@ func TestRegisterAndUnregisterARealNamespace(t *testing.T) {
 	if p := rec.Layers.Resolve(0).Policies[0]; p.CloseWaitGrace != policy.Patience(2*time.Minute) || p.Sources["finWait2Grace"] != state.SourceRegister {
 		t.Errorf("the policy is %+v", p)
 	}
-	run(exitSuccess, "registered web again", "register", ns.Path(), "--name", "web", "--mode", "observe")
-	run(exitFailure, "web is the name of another registration", "register", other.Path(), "--name", "web")
-	run(exitSuccess, "replaces web", "register", ns.Path(), "--name", "site")
-	run(exitSuccess, "the registration lasts as long as process "+strconv.Itoa(os.Getpid()), "register", other.Path())
+	run(cmdline.Success, "registered web again", "register", ns.Path(), "--name", "web", "--mode", "observe")
+	run(cmdline.Failure, "web is the name of another registration", "register", other.Path(), "--name", "web")
+	run(cmdline.Success, "replaces web", "register", ns.Path(), "--name", "site")
+	run(cmdline.Success, "the registration lasts as long as process "+strconv.Itoa(os.Getpid()), "register", other.Path())
 	if got := ids(recordsIn(t, dir)); len(got) != 2 || !slices.Contains(got, "site") || !strings.HasPrefix(nameOf(other.Path()), "pid-") {
 		t.Errorf("registered are %v", got)
 	}
@@ -177,7 +178,7 @@ func TestRegisterAndUnregisterARealNamespace(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	run(exitSuccess, "this namespace is only observed as long as \""+held+"\" is in "+dir, "register", ns.Path(), "--name", "site")
+	run(cmdline.Success, "this namespace is only observed as long as \""+held+"\" is in "+dir, "register", ns.Path(), "--name", "site")
 	if err := os.Remove(filepath.Join(dir, "attachments", held)); err != nil {
 		t.Fatal(err)
 	}
@@ -188,9 +189,9 @@ func TestRegisterAndUnregisterARealNamespace(t *testing.T) {
 	if err := state.New(dir).Put(byCNI); err != nil {
 		t.Fatal(err)
 	}
-	run(exitSuccess, "note: CNI has recorded this namespace too (shop/pod): each socket gets the more conservative verdict of both policies", "register", ns.Path(), "--name", "site")
-	run(exitSuccess, "note: CNI has recorded this namespace too (shop/pod): that record stays until its DEL", "unregister", ns.Path())
-	run(exitFailure, "its DEL removes the record", "unregister", ns.Path())
+	run(cmdline.Success, "note: CNI has recorded this namespace too (shop/pod): each socket gets the more conservative verdict of both policies", "register", ns.Path(), "--name", "site")
+	run(cmdline.Success, "note: CNI has recorded this namespace too (shop/pod): that record stays until its DEL", "unregister", ns.Path())
+	run(cmdline.Failure, "its DEL removes the record", "unregister", ns.Path())
 
 	// A registration of a dead namespace is removed by its name.
 	name := nameOf(other.Path())
@@ -226,7 +227,7 @@ func TestRegisteringAgainKeepsWhatIsNotGiven(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			code, stdout, stderr := call(t, set, append([]string{"register", ns.Path()}, tt.args...)...)
 			records := recordsIn(t, dir)
-			if code != exitSuccess || len(records) != 1 {
+			if code != cmdline.Success || len(records) != 1 {
 				t.Fatalf("exit code %d, %d records\n%s%s", code, len(records), stdout, stderr)
 			}
 			p := records[0].Layers.Resolve(0).Policies[0]
@@ -239,13 +240,13 @@ func TestRegisteringAgainKeepsWhatIsNotGiven(t *testing.T) {
 			}
 		})
 	}
-	if code, stdout, stderr := call(t, set, "register", ns.Path(), "--grace", "7m", "--name", "shop/cart-0"); code != exitSuccess || strings.Contains(stdout, "earlier") {
+	if code, stdout, stderr := call(t, set, "register", ns.Path(), "--grace", "7m", "--name", "shop/cart-0"); code != cmdline.Success || strings.Contains(stdout, "earlier") {
 		t.Errorf("after --reset: exit code %d\n%s%s", code, stdout, stderr)
 	}
 	if _, stdout, _ := call(t, set, "register", ns.Path(), "--mode", "observe"); strings.Count(stdout, "7m        the earlier registration\n") != 2 || !strings.Contains(stdout, "observe   --mode\n") {
 		t.Errorf("the sources are\n%s", stdout)
 	}
-	if code, stdout, stderr := call(t, set, "unregister", "shop/cart-0"); code != exitSuccess || !strings.HasPrefix(stdout, "unregistered shop/cart-0: ") {
+	if code, stdout, stderr := call(t, set, "unregister", "shop/cart-0"); code != cmdline.Success || !strings.HasPrefix(stdout, "unregistered shop/cart-0: ") {
 		t.Errorf("by the pod's name: exit code %d\n%s%s", code, stdout, stderr)
 	}
 }
@@ -258,7 +259,7 @@ func TestRegisteringTheHostsNamespaceNeedsAFlag(t *testing.T) {
 		procPath(strconv.Itoa(os.Getpid())): "is this command's own: use --allow-host-netns to register it, here and for the reaper",
 	} {
 		code, stdout, stderr := call(t, set, "register", path)
-		if code != exitFailure || stdout != "" || !strings.Contains(stderr, want) {
+		if code != cmdline.Failure || stdout != "" || !strings.Contains(stderr, want) {
 			t.Errorf("%s: exit code %d: %s%s", path, code, stdout, stderr)
 		}
 	}
@@ -286,15 +287,15 @@ func TestRegisterRejectsInvalidArguments(t *testing.T) {
 		code int
 		want string
 	}{
-		{"nothing at the path", []string{"/nowhere"}, exitFailure, "no such file"},
-		{"no namespace at the path", []string{file}, exitFailure, "not a network namespace"},
-		{"another kind of namespace", []string{"/proc/" + strconv.Itoa(os.Getpid()) + "/ns/uts"}, exitFailure, "another type (uts)"},
-		{"no such process", []string{"4194305"}, exitFailure, "no process 4194305"},
-		{"no argument", nil, exitUsage, "want one NETNS"},
-		{"two arguments", []string{"a", "b"}, exitUsage, "not 2 arguments"},
-		{"an invalid name", []string{ns.Path(), "--name", "a/b/c"}, exitUsage, `--name "a/b/c": want NAME or NAMESPACE/NAME`},
-		{"an empty name", []string{ns.Path(), "--name", ""}, exitUsage, `--name "": want NAME`},
-		{"a name over the limit", []string{ns.Path(), "--name", strings.Repeat("x", 250)}, exitUsage, "too long"},
+		{"nothing at the path", []string{"/nowhere"}, cmdline.Failure, "no such file"},
+		{"no namespace at the path", []string{file}, cmdline.Failure, "not a network namespace"},
+		{"another kind of namespace", []string{"/proc/" + strconv.Itoa(os.Getpid()) + "/ns/uts"}, cmdline.Failure, "another type (uts)"},
+		{"no such process", []string{"4194305"}, cmdline.Failure, "no process 4194305"},
+		{"no argument", nil, cmdline.Usage, "want one NETNS"},
+		{"two arguments", []string{"a", "b"}, cmdline.Usage, "not 2 arguments"},
+		{"an invalid name", []string{ns.Path(), "--name", "a/b/c"}, cmdline.Usage, `--name "a/b/c": want NAME or NAMESPACE/NAME`},
+		{"an empty name", []string{ns.Path(), "--name", ""}, cmdline.Usage, `--name "": want NAME`},
+		{"a name over the limit", []string{ns.Path(), "--name", strings.Repeat("x", 250)}, cmdline.Usage, "too long"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, stdout, stderr := call(t, map[string]string{"HALFCLOSE_STATE_DIR": dir}, append([]string{"register"}, tt.args...)...)

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/hostfs"
@@ -176,7 +177,7 @@ func (e *env) commandPart(name string, args ...string) reportPart {
 		defer cancel()
 		var out, problems bytes.Buffer
 		code := run(ctx, append(args, "--state-dir", e.stateDir), &env{Printer: printer.Printer{Out: &out, Getenv: e.Getenv, Now: e.Now}, err: &problems})
-		if text := strings.TrimSpace(problems.String()); text != "" && (code != exitSuccess || out.Len() == 0) {
+		if text := strings.TrimSpace(problems.String()); text != "" && (code != cmdline.Success || out.Len() == 0) {
 			b.Omit(name, text)
 		}
 		if out.Len() == 0 {

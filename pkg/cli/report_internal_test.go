@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/outputtest"
 )
@@ -57,7 +58,7 @@ func TestAReportHasEverythingOfARunningReaperAndNoSecret(t *testing.T) {
 	to := filepath.Join(t.TempDir(), "r.tar.gz")
 	args := []string{"report", "--redact-addresses", "--output-file", to, "--cni-conf-dir", confDirWith(t), "--state-dir", dir}
 	code, stdout, stderr := call(t, nil, args...)
-	if code != exitSuccess || !strings.HasPrefix(stdout, "wrote "+to+"\n") {
+	if code != cmdline.Success || !strings.HasPrefix(stdout, "wrote "+to+"\n") {
 		t.Fatalf("exit code %d, stderr %q\n%s", code, stderr, stdout)
 	}
 	for line := range strings.Lines(stderr) {
@@ -98,7 +99,7 @@ func TestAReportHasEverythingOfARunningReaperAndNoSecret(t *testing.T) {
 			t.Errorf("%s has a secret or an address", name)
 		}
 	}
-	if code, _, stderr := call(t, nil, args...); code != exitFailure || !strings.Contains(stderr, "file exists") {
+	if code, _, stderr := call(t, nil, args...); code != cmdline.Failure || !strings.Contains(stderr, "file exists") {
 		t.Errorf("over an existing file: exit code %d, stderr %q", code, stderr)
 	}
 }
@@ -106,11 +107,11 @@ func TestAReportHasEverythingOfARunningReaperAndNoSecret(t *testing.T) {
 func TestAReportWithoutAReaperHasTheRestAndSaysWhatItLacks(t *testing.T) {
 	t.Parallel()
 	dir := nstest.ShortDir(t)
-	if code, _, stderr := call(t, nil, "mode", "observe", "--pod", "shop/web", "--state-dir", dir); code != exitSuccess {
+	if code, _, stderr := call(t, nil, "mode", "observe", "--pod", "shop/web", "--state-dir", dir); code != cmdline.Success {
 		t.Fatal(stderr)
 	}
 	code, stdout, stderr := call(t, nil, "report", "--output-file", "-", "--cni-conf-dir", "/nowhere", "--state-dir", dir)
-	if code != exitSuccess {
+	if code != cmdline.Success {
 		t.Fatalf("exit code %d, stderr %q", code, stderr)
 	}
 	files := unpackReport(t, []byte(stdout))
@@ -128,7 +129,7 @@ func TestAReportWithoutAReaperHasTheRestAndSaysWhatItLacks(t *testing.T) {
 
 func TestAReportInADirectoryThatCannotBeWrittenNamesTheFlag(t *testing.T) {
 	code, _, stderr := call(t, nil, "report", "--output-file", "/proc/no/r.tar.gz", "--state-dir", nstest.ShortDir(t))
-	if code != exitFailure || !strings.Contains(stderr, "name another with --output-file") {
+	if code != cmdline.Failure || !strings.Contains(stderr, "name another with --output-file") {
 		t.Errorf("exit code %d, stderr %q", code, stderr)
 	}
 }

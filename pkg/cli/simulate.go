@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/flagvalue"
@@ -156,17 +157,17 @@ const maxDataAge = 150 * time.Second
 func (e *env) simulate(f *simulateFlags) error {
 	switch {
 	case (f.grace != 0) == f.suggest: // cobra's check of groups comes after the usage errors
-		return usageError{errors.New("want either --grace GRACE or --suggest")}
+		return cmdline.AsUsage(errors.New("want either --grace GRACE or --suggest"))
 	case f.grace == policy.Never:
-		return usageError{errors.New("--grace never destroys nothing: want a duration such as 2m")}
+		return cmdline.AsUsage(errors.New("--grace never destroys nothing: want a duration such as 2m"))
 	case !f.suggest && f.grace < policy.Patience(simulate.Shortest):
-		return usageError{fmt.Errorf("--grace %v is too short: want %v or longer", f.grace, simulate.Shortest)}
+		return cmdline.AsUsage(fmt.Errorf("--grace %v is too short: want %v or longer", f.grace, simulate.Shortest))
 	}
 	since := e.Clock().Add(-7 * 24 * time.Hour)
 	if f.since != "" {
 		var err error
 		if since, err = flagvalue.ParseSince(f.since, e.Clock()); err != nil {
-			return usageError{err}
+			return cmdline.AsUsage(err)
 		}
 	}
 	store := simulate.NewStore(simulate.Dir(e.stateDir))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/internal/termtest"
@@ -113,7 +114,7 @@ func manyPods() []idleSockets {
 func TestSimulateCountsDestroysAndWrongOnes(t *testing.T) {
 	code, stdout, stderr := simulateIn(t, idleDir(t, manyPods()...), "--grace", "1m")
 	golden.Text(t, "simulate", stdout+stderr)
-	if code != exitSuccess {
+	if code != cmdline.Success {
 		t.Errorf("exit code %d", code)
 	}
 	for _, width := range []int{20, 40, 60, 80, 132} {
@@ -127,12 +128,12 @@ func TestSimulateCountsDestroysAndWrongOnes(t *testing.T) {
 func TestSimulateSuggestsAGrace(t *testing.T) {
 	code, stdout, stderr := simulateIn(t, idleDir(t, leaks(5*time.Second)...), "--suggest", "--probe-after", "30s")
 	golden.Text(t, "simulate-suggest", stdout+stderr)
-	if code != exitSuccess {
+	if code != cmdline.Success {
 		t.Errorf("exit code %d", code)
 	}
 	var s simulation
 	code, stdout, stderr = simulateIn(t, idleDir(t, leaks(5*time.Second)...), "--suggest", "-o", "json")
-	if err := json.Unmarshal([]byte(stdout), &s); err != nil || code != exitSuccess || stderr != "" {
+	if err := json.Unmarshal([]byte(stdout), &s); err != nil || code != cmdline.Success || stderr != "" {
 		t.Fatalf("exit code %d, %v: %s%s", code, err, stdout, stderr)
 	}
 	if s.Grace != policy.Patience(2*time.Minute) || s.IgnoringClosed != s.Grace || s.Total.Wrong.Most != 0 || s.Total.Destroyed.Least != 290 || len(s.Tried) == 0 {
@@ -143,7 +144,7 @@ func TestSimulateSuggestsAGrace(t *testing.T) {
 func TestSimulateAsJSON(t *testing.T) {
 	code, stdout, stderr := simulateIn(t, idleDir(t, manyPods()...), "--grace", "60s", "-o", "json")
 	var s simulation
-	if err := json.Unmarshal([]byte(stdout), &s); err != nil || code != exitSuccess || stderr != "" {
+	if err := json.Unmarshal([]byte(stdout), &s); err != nil || code != cmdline.Success || stderr != "" {
 		t.Fatalf("exit code %d, %v: %s%s", code, err, stdout, stderr)
 	}
 	if s.Total.Sockets != 316 || len(s.Pods) != 5 || s.Pods[0].Pod.Name != "web-1" || s.Pods[0].Wrong != (simulate.Range{Least: 10, Most: 10}) || s.Hours != 1 {
@@ -169,10 +170,10 @@ func TestSimulateFilters(t *testing.T) {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			code, stdout, stderr := simulateIn(t, dir, append(tt.args, "--grace", "1m", "--no-headers")...)
 			lines := strings.Split(strings.TrimSpace(stdout), "\n")
-			if total := strings.Fields(lines[len(lines)-1]); tt.sockets != "" && (len(total) < 2 || total[1] != tt.sockets || code != exitSuccess) {
+			if total := strings.Fields(lines[len(lines)-1]); tt.sockets != "" && (len(total) < 2 || total[1] != tt.sockets || code != cmdline.Success) {
 				t.Errorf("exit code %d:\n%s%s", code, stdout, stderr)
 			}
-			if tt.sockets == "" && (code != exitFailure || !strings.Contains(stderr, "no half-closed socket matches")) {
+			if tt.sockets == "" && (code != cmdline.Failure || !strings.Contains(stderr, "no half-closed socket matches")) {
 				t.Errorf("exit code %d: %s", code, stderr)
 			}
 		})
@@ -203,7 +204,7 @@ func TestSimulateRefusesWhatTheDataCannotShow(t *testing.T) {
 			if tt.want == nil {
 				return
 			}
-			if code != exitFailure {
+			if code != cmdline.Failure {
 				t.Errorf("exit code %d:\n%s", code, stdout)
 			}
 			for _, want := range tt.want {
@@ -227,14 +228,14 @@ func TestSimulateUsage(t *testing.T) {
 		{"--grace", "2m", "--since", "soon"},
 		{"--suggest", "--probe-after", "-1s"},
 	} {
-		if code, _, stderr := simulateIn(t, t.TempDir(), args...); code != exitUsage {
+		if code, _, stderr := simulateIn(t, t.TempDir(), args...); code != cmdline.Usage {
 			t.Errorf("%v: exit code %d: %s", args, code, stderr)
 		}
 	}
 }
 
 func TestSimulateSaysWhatItsDataLack(t *testing.T) {
-	if code, _, stderr := simulateIn(t, t.TempDir(), "--grace", "2m"); code != exitFailure || !strings.Contains(stderr, "a running reaper writes them each minute") {
+	if code, _, stderr := simulateIn(t, t.TempDir(), "--grace", "2m"); code != cmdline.Failure || !strings.Contains(stderr, "a running reaper writes them each minute") {
 		t.Errorf("without data: exit code %d: %s", code, stderr)
 	}
 	dir := idleDir(t, leaks(5*time.Second)...)
@@ -243,7 +244,7 @@ func TestSimulateSaysWhatItsDataLack(t *testing.T) {
 	}
 	var out, errs outputtest.Buffer
 	e := &env{Printer: printer.Printer{Out: &out, Getenv: func(string) string { return "" }, Now: func() time.Time { return apitest.Then().Add(time.Hour) }}, err: &errs}
-	if code := run(t.Context(), []string{"simulate", "--state-dir", dir, "--grace", "2m"}, e); code != exitSuccess {
+	if code := run(t.Context(), []string{"simulate", "--state-dir", dir, "--grace", "2m"}, e); code != cmdline.Success {
 		t.Errorf("exit code %d", code)
 	}
 	for _, want := range []string{"skipped a file", "no reaper has written since 2026-01-02T03:04:05Z"} {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/flagvalue"
@@ -70,10 +71,10 @@ list is. With --all or --netns it queries the kernel for sockets in every state.
 // check validates the combination of flags.
 func (f socketFlags) check() error {
 	if s := f.query.State; s != 0 && !s.HalfClosed() && !f.query.All && f.netns == "" {
-		return usageError{fmt.Errorf("--state %v: only half-closed sockets are tracked; use --all for other states", s)}
+		return cmdline.AsUsage(fmt.Errorf("--state %v: only half-closed sockets are tracked; use --all for other states", s))
 	}
 	if f.limit < 0 || f.limit > maxCount {
-		return usageError{fmt.Errorf("--limit is a number from 0 to %d", maxCount)}
+		return cmdline.AsUsage(fmt.Errorf("--limit is a number from 0 to %d", maxCount))
 	}
 	return nil
 }

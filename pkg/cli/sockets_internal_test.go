@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 )
@@ -75,7 +76,7 @@ func TestFlagsBecomeTheQuery(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, _, stderr, asked := socketsOf(t, api.SocketList{Sockets: apitest.Sockets()}, tt.args...)
-			if code != exitSuccess && stderr != "" {
+			if code != cmdline.Success && stderr != "" {
 				t.Errorf("exit code %d: %s", code, stderr)
 			}
 			if diff := cmp.Diff(tt.want, asked); diff != "" {
@@ -118,7 +119,7 @@ func TestAnEmptyListIsExplained(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, stdout, stderr, _ := socketsOf(t, api.SocketList{Sockets: []api.SocketView{}, Problems: []string{}}, tt.args...)
-			if code != exitSuccess || !strings.HasPrefix(stdout, "POD ") || strings.Count(stdout, "\n") != 1 || stderr != "halfclose: "+tt.want+"\n" {
+			if code != cmdline.Success || !strings.HasPrefix(stdout, "POD ") || strings.Count(stdout, "\n") != 1 || stderr != "halfclose: "+tt.want+"\n" {
 				t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 			}
 		})
@@ -140,7 +141,7 @@ func TestAPodThatMatchesNothingIsAnError(t *testing.T) {
 		{[]string{"-n", "prod", "--pod", "web-1", "-o", "json"}, "--namespace prod --pod web-1", empty},
 	} {
 		code, stdout, stderr, _ := socketsOf(t, api.SocketList{Sockets: []api.SocketView{}, Problems: []string{}}, tt.args...)
-		if want := "halfclose: no attachment matches " + tt.want + "; \"halfclose status --all\" lists them\n"; code != exitFailure || stdout != tt.stdout || stderr != want {
+		if want := "halfclose: no attachment matches " + tt.want + "; \"halfclose status --all\" lists them\n"; code != cmdline.Failure || stdout != tt.stdout || stderr != want {
 			t.Errorf("%v: exit code %d\n%s%s", tt.args, code, stdout, stderr)
 		}
 	}
@@ -150,7 +151,7 @@ func TestALimitOfSocketsCountsTheOthers(t *testing.T) {
 	all := apitest.Sockets()
 	code, stdout, stderr, _ := socketsOf(t, api.SocketList{Sockets: all, Problems: []string{}}, "--limit", "1", "-o", "json")
 	var got api.SocketList
-	if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != exitSuccess || len(got.Sockets) != 1 || got.Omitted != len(all)-1 {
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != cmdline.Success || len(got.Sockets) != 1 || got.Omitted != len(all)-1 {
 		t.Errorf("exit code %d, %v\n%s", code, err, stdout)
 	}
 	if !strings.Contains(stderr, "not listed (--limit 1)") {
@@ -160,7 +161,7 @@ func TestALimitOfSocketsCountsTheOthers(t *testing.T) {
 
 func TestAnIncompleteListIsAnErrorInOneLine(t *testing.T) {
 	code, stdout, stderr, _ := socketsOf(t, api.SocketList{Sockets: apitest.Sockets(), Problems: []string{"look at a\nb: gone", apitest.Hostile}})
-	if want := "halfclose: the list is incomplete: look at a; b: gone; "; code != exitFailure || !strings.HasPrefix(stderr, want) ||
+	if want := "halfclose: the list is incomplete: look at a; b: gone; "; code != cmdline.Failure || !strings.HasPrefix(stderr, want) ||
 		strings.Count(stderr, "\n") != 1 || !strings.Contains(stdout, "shop/web-1") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
@@ -176,7 +177,7 @@ func TestStatusOfOnePod(t *testing.T) {
 		{"web-5", "shop/web-5 ", "shop/web-4 "},
 	} {
 		code, stdout, stderr := call(t, nil, "status", "--state-dir", dir, "--pod", tt.pod)
-		if code != exitSuccess || stderr != "" || !strings.Contains(stdout, tt.want) || strings.Contains(stdout, tt.not) {
+		if code != cmdline.Success || stderr != "" || !strings.Contains(stdout, tt.want) || strings.Contains(stdout, tt.not) {
 			t.Errorf("--pod %s: exit code %d\n%s%s", tt.pod, code, stdout, stderr)
 		}
 		_, stdout, _ = call(t, nil, "status", "--state-dir", dir, "--pod", tt.pod, "-o", "json")
@@ -186,7 +187,7 @@ func TestStatusOfOnePod(t *testing.T) {
 		}
 	}
 	code, stdout, stderr := call(t, nil, "status", "--state-dir", dir, "--pod", "web-99")
-	if want := "halfclose: no attachment matches --pod web-99; \"halfclose status --all\" lists them\n"; code != exitFailure || stdout != "" || stderr != want {
+	if want := "halfclose: no attachment matches --pod web-99; \"halfclose status --all\" lists them\n"; code != cmdline.Failure || stdout != "" || stderr != want {
 		t.Errorf("an unknown pod: exit code %d\n%s%s", code, stdout, stderr)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
@@ -40,7 +41,7 @@ func TestMistakesWithSwitchesAreUsageErrors(t *testing.T) {
 		"observe --reason " + strings.Repeat("x", 257): "--reason has 257 bytes",
 	} {
 		code, stdout, stderr := call(t, nil, append([]string{"mode", "--state-dir", dir}, strings.Fields(args)...)...)
-		if code != exitUsage || stdout != "" || !strings.Contains(stderr, want) {
+		if code != cmdline.Usage || stdout != "" || !strings.Contains(stderr, want) {
 			t.Errorf("mode %s: exit code %d, stdout %q, stderr %q, want %q", args, code, stdout, stderr, want)
 		}
 	}
@@ -53,7 +54,7 @@ func TestASwitchOfAPodIsSetWithoutAReaper(t *testing.T) {
 	dir := nstest.ShortDir(t)
 	path := filepath.Join(dir, "mode")
 	before := time.Now()
-	r := modeOf(t, exitSuccess, "", dir, "observe", "--pod", "shop/web", "--for", "1d2h", "--reason", "INC-7")
+	r := modeOf(t, cmdline.Success, "", dir, "observe", "--pod", "shop/web", "--for", "1d2h", "--reason", "INC-7")
 	s, err := state.LoadSwitches(path)
 	if err != nil || s.Node != nil || len(s.Scoped) != 1 {
 		t.Fatalf("stored is %+v, %v", s, err)
@@ -66,32 +67,32 @@ func TestASwitchOfAPodIsSetWithoutAReaper(t *testing.T) {
 	if len(r.Switches) != 1 || r.Unregistered != "pod shop/web" {
 		t.Errorf("reported is %+v", r)
 	}
-	modeOf(t, exitSuccess, "", dir, "observe", "-n", "shop")
-	if r := modeOf(t, exitSuccess, "", dir, "observe", "-n", "bank", "--pod", "web", "--who", "bob (kubectl)"); len(r.Switches) != 3 || r.Switches[0].Who != "bob (kubectl)" {
+	modeOf(t, cmdline.Success, "", dir, "observe", "-n", "shop")
+	if r := modeOf(t, cmdline.Success, "", dir, "observe", "-n", "bank", "--pod", "web", "--who", "bob (kubectl)"); len(r.Switches) != 3 || r.Switches[0].Who != "bob (kubectl)" {
 		t.Errorf("set for another user is %+v", r.Switches)
 	}
-	modeOf(t, exitSuccess, "", dir, "observe", "--pod", "cart")
-	if r := modeOf(t, exitSuccess, "", dir, "--pod", "shop/web"); len(r.Switches) != 2 {
+	modeOf(t, cmdline.Success, "", dir, "observe", "--pod", "cart")
+	if r := modeOf(t, cmdline.Success, "", dir, "--pod", "shop/web"); len(r.Switches) != 2 {
 		t.Errorf("of the pod are %+v", r.Switches)
 	}
-	if r := modeOf(t, exitSuccess, "", dir, "-n", "shop"); len(r.Switches) != 2 {
+	if r := modeOf(t, cmdline.Success, "", dir, "-n", "shop"); len(r.Switches) != 2 {
 		t.Errorf("of the namespace are %+v", r.Switches)
 	}
-	if r := modeOf(t, exitSuccess, "", dir, "--pod", "cart"); len(r.Switches) != 1 || r.Switches[0].ID != "cart" {
+	if r := modeOf(t, cmdline.Success, "", dir, "--pod", "cart"); len(r.Switches) != 1 || r.Switches[0].ID != "cart" {
 		t.Errorf("of the registration are %+v", r.Switches)
 	}
-	if r := modeOf(t, exitSuccess, "", dir, "destroy", "--pod", "bank/web"); len(r.Switches) != 3 {
+	if r := modeOf(t, cmdline.Success, "", dir, "destroy", "--pod", "bank/web"); len(r.Switches) != 3 {
 		t.Errorf("three are left, not %+v", r.Switches)
 	}
 	runReaper(t, dir)
-	r = modeOf(t, exitFailure, "the switch of pod shop/web is set to destroy, but the mode is observe because of the switch of namespace shop, set to observe by alice (sudo) at ",
+	r = modeOf(t, cmdline.Failure, "the switch of pod shop/web is set to destroy, but the mode is observe because of the switch of namespace shop, set to observe by alice (sudo) at ",
 		dir, "destroy", "--pod", "shop/web")
 	if r.Effective != policy.Destroy || len(r.Switches) != 2 {
 		t.Errorf("it is %+v", r)
 	}
-	modeOf(t, exitSuccess, "", dir, "destroy", "-n", "shop")
-	modeOf(t, exitSuccess, "", dir, "destroy", "--pod", "cart")
-	if r := modeOf(t, exitSuccess, "", dir); len(r.Switches) > 0 || r.Switch != nil {
+	modeOf(t, cmdline.Success, "", dir, "destroy", "-n", "shop")
+	modeOf(t, cmdline.Success, "", dir, "destroy", "--pod", "cart")
+	if r := modeOf(t, cmdline.Success, "", dir); len(r.Switches) > 0 || r.Switch != nil {
 		t.Errorf("left is %+v", r)
 	}
 }
@@ -139,7 +140,7 @@ func TestADryRunPrintsEachPodAndItsCaps(t *testing.T) {
 		})
 	})
 	code, stdout, stderr := call(t, nil, "mode", "destroy", "--dry-run", "--state-dir", dir)
-	if code != exitSuccess || stderr != "" || asked != "GET /v1/mode/dry-run" {
+	if code != cmdline.Success || stderr != "" || asked != "GET /v1/mode/dry-run" {
 		t.Errorf("exit code %d, stderr %q, asked %q", code, stderr, asked)
 	}
 	golden.Text(t, "mode-dry-run", stdout)

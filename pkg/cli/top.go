@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -52,10 +53,10 @@ only observed, or queued for the rate limit.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if interval < top.MinInterval {
-				return usageError{fmt.Errorf("--interval is at least %v, not %v", top.MinInterval, interval)}
+				return cmdline.AsUsage(fmt.Errorf("--interval is at least %v, not %v", top.MinInterval, interval))
 			}
 			if !slices.Contains(top.Orders(), sort) {
-				return usageError{fmt.Errorf("--sort is one of %s, not %q", strings.Join(top.Orders(), ", "), sort)}
+				return cmdline.AsUsage(fmt.Errorf("--sort is one of %s, not %q", strings.Join(top.Orders(), ", "), sort))
 			}
 			cfg := top.Config{Interval: interval, Sort: sort, Namespace: namespace, Now: e.Clock}
 			if once {
@@ -106,11 +107,11 @@ func (e *env) topOn(ctx context.Context, cfg top.Config) error {
 	out, ok := e.Out.(*os.File)
 	switch {
 	case !ok || !term.IsTerminal(int(out.Fd())):
-		return usageError{errors.New("stdout is not a terminal: use --once to print one frame")}
+		return cmdline.AsUsage(errors.New("stdout is not a terminal: use --once to print one frame"))
 	case !term.IsTerminal(int(os.Stdin.Fd())):
-		return usageError{errors.New("stdin is not a terminal, so no key can quit: use --once to print one frame")}
+		return cmdline.AsUsage(errors.New("stdin is not a terminal, so no key can quit: use --once to print one frame"))
 	case e.Getenv("TERM") == "dumb":
-		return usageError{errors.New("TERM is dumb, which cannot show a full screen: use --once to print one frame")}
+		return cmdline.AsUsage(errors.New("TERM is dumb, which cannot show a full screen: use --once to print one frame"))
 	}
 	view, err := e.openTop(ctx, cfg)
 	if err != nil {

@@ -6,11 +6,13 @@ package cli
 import (
 	"strings"
 	"testing"
+
+	"github.com/halfclose/halfclose/internal/cmdline"
 )
 
 func TestTopNeedsATerminalWithoutOnce(t *testing.T) {
 	code, stdout, stderr := call(t, map[string]string{"HALFCLOSE_STATE_DIR": t.TempDir()}, "top")
-	if code != exitUsage || stdout != "" || stderr != "halfclose: stdout is not a terminal: use --once to print one frame\n" {
+	if code != cmdline.Usage || stdout != "" || stderr != "halfclose: stdout is not a terminal: use --once to print one frame\n" {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 	for _, tt := range []struct {
@@ -18,10 +20,10 @@ func TestTopNeedsATerminalWithoutOnce(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"--interval", "100ms"}, exitUsage, "--interval is at least 250ms, not 100ms"},
-		{[]string{"--sort", "size"}, exitUsage, `--sort is one of count, age, destroyed, name, not "size"`},
-		{[]string{"--once"}, exitFailure, "no reaper is running"},
-		{[]string{"web"}, exitUsage, `"web"`},
+		{[]string{"--interval", "100ms"}, cmdline.Usage, "--interval is at least 250ms, not 100ms"},
+		{[]string{"--sort", "size"}, cmdline.Usage, `--sort is one of count, age, destroyed, name, not "size"`},
+		{[]string{"--once"}, cmdline.Failure, "no reaper is running"},
+		{[]string{"web"}, cmdline.Usage, `"web"`},
 	} {
 		code, stdout, stderr := call(t, map[string]string{"HALFCLOSE_STATE_DIR": t.TempDir()}, append([]string{"top"}, tt.args...)...)
 		if code != tt.code || stdout != "" || !strings.Contains(stderr, tt.want) || strings.Count(stderr, "\n") != 1 {

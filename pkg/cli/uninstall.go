@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/install"
 )
 
@@ -49,7 +50,7 @@ Stop halfclose install --watch first, or it restores the entry.`,
 			programs := install.KeepPrograms
 			switch {
 			case force && !binary:
-				return usageError{errors.New("--force needs --remove-binary")}
+				return cmdline.AsUsage(errors.New("--force needs --remove-binary"))
 			case force:
 				programs = install.RemovePrograms
 			case binary:

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
@@ -186,7 +187,7 @@ func findRegistration(listing state.Listing, w selector) (state.Record, error) {
 	case len(manual) == 1:
 		return manual[0], nil
 	case len(manual) > 1:
-		return state.Record{}, usageError{fmt.Errorf("%q matches several registrations: %s: use the path of one", w.arg, listRegistrations(manual))}
+		return state.Record{}, cmdline.AsUsage(fmt.Errorf("%q matches several registrations: %s: use the path of one", w.arg, listRegistrations(manual)))
 	}
 	for _, p := range listing.Problems { // an unreadable record can be removed too
 		if a, _, err := state.ParseFileName(p.File); err == nil && a == state.ManualAttachment(w.arg) {

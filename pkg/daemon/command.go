@@ -30,16 +30,7 @@ type Environment struct {
 	Syslog  func(message string, args ...any) // writes a warning to the system log; nil is systemlog.Log
 }
 
-// usageError is a mistake in the flags or the environment.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-// IsUsageError lets the command line exit with its code for usage errors.
-func (e usageError) IsUsageError() bool { return true }
-
-// Command returns the command "reaper" for a command line with a flag --state-dir. Its errors about flags and environment
-// have a method IsUsageError.
+// Command returns the command "reaper" for a command line with a flag --state-dir.
 func Command(env Environment) *cobra.Command {
 	if env.Getenv == nil {
 		env.Getenv = os.Getenv

@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/writelog"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
@@ -109,7 +110,7 @@ func New(cfg Config) (*Daemon, error) {
 		PID: os.Getpid(), StartedBy: cfg.startedBy(), Since: time.Now().Round(0), Version: buildinfo.Get().Version,
 	}
 	if err := launch.CheckStateDir(cfg.StateDir); err != nil {
-		return nil, usageError{err}
+		return nil, cmdline.AsUsage(err)
 	}
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("create the state directory: %w", err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/pkg/adopt"
 	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/finder"
@@ -63,7 +64,7 @@ func fromEnvironment(flags *pflag.FlagSet, getenv func(string) string) error {
 			return
 		}
 		if e := flags.Set(f.Name, value); e != nil && err == nil {
-			err = usageError{fmt.Errorf("%s=%q: %w", name, value, e)}
+			err = cmdline.AsUsage(fmt.Errorf("%s=%q: %w", name, value, e))
 		}
 	})
 	return err
@@ -107,25 +108,25 @@ func unknownVariables(flags *pflag.FlagSet, environ []string) (warnings []string
 func (c *Config) checkFlags() error {
 	switch {
 	case !slices.Contains(finder.Names(), c.Finder):
-		return usageError{fmt.Errorf("--finder must be auto, sockdiag or bpf, not %q", c.Finder)}
+		return cmdline.AsUsage(fmt.Errorf("--finder must be auto, sockdiag or bpf, not %q", c.Finder))
 	case c.MaxBPFSockets < 1:
-		return usageError{fmt.Errorf("--bpf-sockets must be 1 or more, not %d", c.MaxBPFSockets)}
+		return cmdline.AsUsage(fmt.Errorf("--bpf-sockets must be 1 or more, not %d", c.MaxBPFSockets))
 	case c.MinGrace < 0:
-		return usageError{fmt.Errorf("--min-grace must be 0s or longer, not %v", c.MinGrace)}
+		return cmdline.AsUsage(fmt.Errorf("--min-grace must be 0s or longer, not %v", c.MinGrace))
 	case c.Sample != 0 && c.Sample < time.Second:
-		return usageError{fmt.Errorf("--sample must be 0s, or 1s or longer, not %v", c.Sample)}
+		return cmdline.AsUsage(fmt.Errorf("--sample must be 0s, or 1s or longer, not %v", c.Sample))
 	case !filepath.IsAbs(c.PolicyFile):
-		return usageError{fmt.Errorf("--policy-file must be an absolute path such as %s, not %q", policyfile.DefaultPath, c.PolicyFile)}
+		return cmdline.AsUsage(fmt.Errorf("--policy-file must be an absolute path such as %s, not %q", policyfile.DefaultPath, c.PolicyFile))
 	case c.MaxDestroysPerSecond < 0:
-		return usageError{fmt.Errorf("--max-destroys-per-second must be 0 or more, not %d", c.MaxDestroysPerSecond)}
+		return cmdline.AsUsage(fmt.Errorf("--max-destroys-per-second must be 0 or more, not %d", c.MaxDestroysPerSecond))
 	case c.MaxAsksPerSecond < 0:
-		return usageError{fmt.Errorf("--max-asks-per-second must be 0 or more, not %d", c.MaxAsksPerSecond)}
+		return cmdline.AsUsage(fmt.Errorf("--max-asks-per-second must be 0 or more, not %d", c.MaxAsksPerSecond))
 	case !isAddress(c.MetricsAddress):
-		return usageError{fmt.Errorf("--metrics-address must be HOST:PORT, such as 127.0.0.1:20470, [::1]:20470 or :20470, not %q", c.MetricsAddress)}
+		return cmdline.AsUsage(fmt.Errorf("--metrics-address must be HOST:PORT, such as 127.0.0.1:20470, [::1]:20470 or :20470, not %q", c.MetricsAddress))
 	case c.IdleExit < 0:
-		return usageError{fmt.Errorf("--idle-exit must be 0s or longer, not %v", c.IdleExit)}
+		return cmdline.AsUsage(fmt.Errorf("--idle-exit must be 0s or longer, not %v", c.IdleExit))
 	case c.LogFormat != logging.Text && c.LogFormat != logging.JSON:
-		return usageError{fmt.Errorf("--log-format must be text or json, not %q", c.LogFormat)}
+		return cmdline.AsUsage(fmt.Errorf("--log-format must be text or json, not %q", c.LogFormat))
 	}
 	return nil
 }
