@@ -4,7 +4,10 @@
 package reaper
 
 import (
+	"cmp"
+	"io"
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -23,6 +26,7 @@ type ages struct {
 
 	lost    uint64 // starts without usable ages: 0 or 1 per reaper
 	lostWhy string
+	unsaved int // candidates that did not fit into the file when it was last written
 }
 
 // formerNetns has the histories of a network namespace that is no longer registered.
@@ -71,12 +75,13 @@ func longestPatience(policies []policy.Policy) (longest time.Duration) {
 }
 
 // keep keeps the histories of a network namespace until they expire. Above maxFormerHistories it drops the network
-// namespaces that expire first.
-func (a *ages) keep(id netns.Identity, histories []aged, expires, now monotime.Time) {
+// namespaces that expire first, and returns the number of dropped histories.
+func (a *ages) keep(id netns.Identity, histories []aged, expires, now monotime.Time) (dropped int) {
 	a.expire(now)
-	histories = histories[:min(len(histories), maxFormerHistories)]
+	dropped = max(len(histories)-maxFormerHistories, 0)
+	histories = histories[:len(histories)-dropped]
 	if len(histories) == 0 {
-		return
+		return 0
 	}
 	if f := a.former[id]; f != nil {
 		a.drop(id, f)
@@ -88,10 +93,12 @@ func (a *ages) keep(id netns.Identity, histories []aged, expires, now monotime.T
 				first = id
 			}
 		}
+		dropped += len(a.former[first].histories)
 		a.drop(first, a.former[first])
 	}
 	a.former[id] = &formerNetns{histories, expires}
 	a.count += len(histories)
+	return dropped
 }
 
 // expire drops the expired histories.
@@ -141,20 +148,23 @@ func (l *loop) forget(ns *registered, at monotime.Time) {
 		histories = append(histories, kept)
 	}
 	longest := max(ns.longest, longestPatience(ns.policies))
-	l.ages.keep(ns.Identity, histories, at.Add(longest), at)
+	l.keepAges(ns.Identity, histories, at.Add(longest), at)
 	l.tracker.forget(ns, at)
+}
+
+// keepAges keeps the histories of a network namespace that is not registered, and warns if that drops any.
+func (l *loop) keepAges(id netns.Identity, histories []aged, expires, at monotime.Time) {
+	if dropped := l.ages.keep(id, histories, expires, at); dropped > 0 {
+		l.warnings.warn(WarnSavedAges, "too many half-closed sockets in unregistered network namespaces: their ages restart from tcp_info",
+			"sockets", dropped, "room", maxFormerHistories)
+	}
 }
 
 // restoreAges restores the candidates that an earlier registration or an earlier reaper had in the network namespaces
 // that are registered now. The examiner looks at each at once.
 func (l *loop) restoreAges(at monotime.Time) {
 	if !l.ready {
-		// The policies of an unregistered network namespace are unknown: its saved histories are kept for the longest
-		// patience of the default policy.
-		expires := at.Add(longestPatience([]policy.Policy{policy.Default()}))
-		for id, histories := range byNetns(l.saved.candidates) {
-			l.ages.keep(id, histories, expires, at)
-		}
+		l.restoreSaved(at)
 		l.noticeLostAges()
 		l.saved = savedAges{}
 	}
@@ -168,12 +178,65 @@ func (l *loop) restoreAges(at monotime.Time) {
 	}
 }
 
-func byNetns(all []savedCandidate) map[netns.Identity][]aged {
-	groups := make(map[netns.Identity][]aged)
-	for _, s := range all {
-		groups[s.netns] = append(groups[s.netns], s.aged)
+// restoreSaved restores the previous reaper's candidates in registered network namespaces, and keeps the histories of the
+// others.
+func (l *loop) restoreSaved(at monotime.Time) {
+	former := make(map[netns.Identity][]aged)
+	for i := range l.saved.candidates {
+		s := &l.saved.candidates[i]
+		if ns := l.activeNetns(s.netns); ns != nil {
+			l.tracker.restore(ns, s.aged, at)
+		} else {
+			former[s.netns] = append(former[s.netns], s.aged)
+		}
 	}
-	return groups
+	// The policies of an unregistered network namespace are unknown: its saved histories are kept for the longest
+	// patience of the default policy.
+	expires := at.Add(longestPatience([]policy.Policy{policy.Default()}))
+	for id, histories := range former {
+		l.keepAges(id, histories, expires, at)
+	}
+}
+
+// savable yields the candidates of registered network namespaces and then the kept histories, up to limit. The network
+// namespaces with the fewest candidates come first, so that one with many costs the others no age. left is the number of
+// the others, once all have been yielded.
+func (l *loop) savable(limit int, left *int) iter.Seq[savedCandidate] {
+	return func(yield func(savedCandidate) bool) {
+		namespaces := slices.SortedFunc(maps.Values(l.registry.namespaces), func(a, b *registered) int {
+			return cmp.Compare(len(a.candidates), len(b.candidates))
+		})
+		*left = l.ages.count
+		for _, ns := range namespaces {
+			*left += len(ns.candidates)
+		}
+		yieldNext := func(s savedCandidate) bool {
+			if limit == 0 || !yield(s) {
+				return false
+			}
+			limit, *left = limit-1, *left-1
+			return true
+		}
+		for _, ns := range namespaces {
+			for _, c := range ns.candidates {
+				if !yieldNext(savedCandidate{ns.Identity, l.tracker.aged(c)}) {
+					return
+				}
+			}
+		}
+		l.ages.all()(yieldNext)
+	}
+}
+
+// encode writes the file of saved candidates, and warns once while they do not all fit into it.
+func (l *loop) encode(w io.Writer) error {
+	was := l.ages.unsaved
+	err := encodeCandidates(w, l.boot, l.savable(maxSavedCandidates, &l.ages.unsaved))
+	if err == nil && was == 0 && l.ages.unsaved > 0 {
+		l.warnings.warn(WarnSavedAges, "too many half-closed sockets to save their ages: after a restart the ages of the others restart from tcp_info",
+			"not_saved", l.ages.unsaved, "room", maxSavedCandidates)
+	}
+	return err
 }
 
 // savedAges is the content of the previous reaper's file of candidates.

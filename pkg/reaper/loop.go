@@ -5,7 +5,6 @@ package reaper
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"time"
 
@@ -203,18 +202,4 @@ func (l *loop) applyMode(at monotime.Time) {
 			l.tracker.rejudge(ns, at)
 		}
 	}
-}
-
-// encode writes the file of saved candidates: those of registered network namespaces and the kept histories.
-func (l *loop) encode(w io.Writer) error {
-	return encodeCandidates(w, l.boot, func(yield func(savedCandidate) bool) {
-		for _, ns := range l.registry.namespaces {
-			for _, c := range ns.candidates {
-				if !yield(savedCandidate{ns.Identity, l.tracker.aged(c)}) {
-					return
-				}
-			}
-		}
-		l.ages.all()(yield)
-	})
 }

@@ -97,6 +97,7 @@ func decodeCandidates(b []byte, boot string, now monotime.Time) (all []savedCand
 	if string(body[len(savedMagic):savedHeaderSize]) != boot {
 		return nil, 0, errOtherBoot
 	}
+	all = make([]savedCandidate, 0, (len(body)-savedHeaderSize)/savedEntrySize)
 	for e := body[savedHeaderSize:]; len(e) > 0; e = e[savedEntrySize:] {
 		s, err := decodeCandidate(e[:savedEntrySize])
 		if err != nil || !isPlausible(s.history, now) {
@@ -104,6 +105,9 @@ func decodeCandidates(b []byte, boot string, now monotime.Time) (all []savedCand
 			continue
 		}
 		all = append(all, s)
+	}
+	if len(all) == 0 {
+		return nil, implausible, nil
 	}
 	return all, implausible, nil
 }
@@ -120,8 +124,11 @@ func isPlausible(h policy.History, now monotime.Time) bool {
 		0 <= h.FrozenIdle && h.FrozenIdle <= h.Frozen && h.Frozen <= now.Sub(h.Since) && h.Role <= policy.RoleServer
 }
 
-// maxSavedBytes bounds the file that is read, to about 600,000 candidates.
-const maxSavedBytes = 128 << 20
+// The bounds of the file, for the reaper that writes it and for the one that reads it.
+const (
+	maxSavedCandidates = 1 << 20
+	maxSavedBytes      = savedHeaderSize + maxSavedCandidates*savedEntrySize + 4
+)
 
 func decodeCandidate(e []byte) (s savedCandidate, err error) {
 	order, h := binary.NativeEndian, &s.history
