@@ -11,7 +11,7 @@
 //		... read the directories ...
 //		timer := time.NewTimer(w.Interval())
 //		select {
-//		case err := <-w.Changes():
+//		case burst := <-w.Changes():
 //		case <-timer.C:
 //		case <-ctx.Done():
 //		}
@@ -21,8 +21,6 @@ package dirwatch
 import (
 	"errors"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 )
 
 // maxBursts bounds a burst, in debounce times. A longer burst is reported after each such time.
@@ -42,15 +40,31 @@ type Watcher struct {
 	source   source
 	err      error // why there is no source
 	followed bool
-	changes  chan error
+	changes  chan Burst
 	closed   chan struct{}
 	finished chan struct{}
 }
 
+// Burst is a burst of changes.
+type Burst struct {
+	// Files are the paths of the files that have changed, each once and in no order. The path of a followed directory stands for
+	// a change of the directory itself, such as its move.
+	Files []string
+	// Missed is why Files may lack some, such as an overflow of the kernel's queue; nil if it has all.
+	Missed error
+}
+
+// maxFiles bounds Burst.Files, and so what a Watcher collects while its user is busy.
+const maxFiles = 1024
+
+// errTooManyFiles is the Missed of a burst with more than maxFiles.
+var errTooManyFiles = errors.New("more files have changed than are remembered")
+
 // source is as much of fsnotify.Watcher as is used.
 type source struct {
-	events <-chan fsnotify.Event
+	events <-chan struct{} // capacity 1: take returns the files
 	errors <-chan error
+	take   func() Burst // returns and forgets the changes so far
 	add    func(string) error
 	close  func() error
 }
@@ -67,7 +81,7 @@ func New(c Config) *Watcher {
 }
 
 func start(c Config, s source) *Watcher {
-	w := &Watcher{config: c, source: s, changes: make(chan error), closed: make(chan struct{}), finished: make(chan struct{})}
+	w := &Watcher{config: c, source: s, changes: make(chan Burst), closed: make(chan struct{}), finished: make(chan struct{})}
 	go w.run()
 	return w
 }
@@ -95,9 +109,8 @@ func (w *Watcher) Interval() time.Duration {
 	return w.config.Recheck
 }
 
-// Changes receives nil after each burst of changes, or the error because of which changes were missed, such as an
-// overflow of the kernel's queue. The receiver reads the directories again in both cases.
-func (w *Watcher) Changes() <-chan error { return w.changes }
+// Changes receives each burst of changes. If some were missed, the receiver reads the directories again.
+func (w *Watcher) Changes() <-chan Burst { return w.changes }
 
 // Close stops following, and releases the inotify instance of New.
 func (w *Watcher) Close() error {
@@ -121,8 +134,12 @@ func (w *Watcher) run() {
 			return
 		}
 		err = errors.Join(err, w.debounce())
+		burst := w.source.take()
+		if err != nil {
+			burst.Missed = err
+		}
 		select {
-		case w.changes <- err:
+		case w.changes <- burst:
 		case <-w.closed:
 			return
 		}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -21,16 +23,16 @@ var testConfig = Config{Debounce: 10 * time.Millisecond, Recheck: time.Hour, Pol
 
 // fake is a source of events that the test sends.
 type fake struct {
-	events  chan fsnotify.Event
+	events  chan struct{}
 	errors  chan error
 	refused error // what add returns
 }
 
-func newFake() *fake { return &fake{events: make(chan fsnotify.Event), errors: make(chan error)} }
+func newFake() *fake { return &fake{events: make(chan struct{}), errors: make(chan error)} }
 
 func (f *fake) start(t *testing.T) *Watcher {
 	w := start(testConfig, source{
-		events: f.events, errors: f.errors, add: func(string) error { return f.refused }, close: func() error { return nil },
+		events: f.events, errors: f.errors, add: func(string) error { return f.refused }, take: func() Burst { return Burst{} }, close: func() error { return nil },
 	})
 	t.Cleanup(func() { w.Close() })
 	return w
@@ -40,8 +42,8 @@ func (f *fake) start(t *testing.T) *Watcher {
 func received(w *Watcher) (after time.Duration, ok bool, err error) {
 	start := time.Now()
 	select {
-	case err = <-w.Changes():
-		return time.Since(start), true, err
+	case burst := <-w.Changes():
+		return time.Since(start), true, burst.Missed
 	case <-time.After(time.Minute):
 		return 0, false, nil
 	}
@@ -53,7 +55,7 @@ func TestBurstIsReportedOnceAfterItHasEnded(t *testing.T) {
 		w := f.start(t)
 		go func() {
 			for range 5 {
-				f.events <- fsnotify.Event{}
+				f.events <- struct{}{}
 				time.Sleep(testConfig.Debounce / 2)
 			}
 		}()
@@ -77,7 +79,7 @@ func TestUnendingBurstIsReportedAfterTenDebounceTimes(t *testing.T) {
 		sender.Go(func() {
 			for {
 				select {
-				case f.events <- fsnotify.Event{}:
+				case f.events <- struct{}{}:
 				case <-stop:
 					return
 				}
@@ -133,8 +135,8 @@ func TestWatcherWithoutInotifyPolls(t *testing.T) {
 		t.Errorf("Follow returned %v, and the interval is %v", err, w.Interval())
 	}
 	select {
-	case err := <-w.Changes():
-		t.Errorf("reported %v", err)
+	case burst := <-w.Changes():
+		t.Errorf("reported %v", burst)
 	default:
 	}
 }
@@ -147,8 +149,8 @@ func TestDirectoryThatReplacesAnotherIsFollowed(t *testing.T) {
 		t.Helper()
 		nstest.Eventually(t, 10*time.Second, what+" is announced", func() bool {
 			select {
-			case err := <-w.Changes():
-				return err == nil
+			case burst := <-w.Changes():
+				return burst.Missed == nil
 			default:
 				return false
 			}
@@ -212,10 +214,62 @@ func TestWatchersOfOneInstanceGetTheChangesOfTheirOwnDirectories(t *testing.T) {
 		t.Errorf("the third: %v, %v", ok, err)
 	}
 	select {
-	case err := <-third.Changes():
-		t.Errorf("it reports changes of other directories: %v", err)
+	case burst := <-third.Changes():
+		t.Errorf("it reports changes of other directories: %v", burst)
 	default:
 	}
 	first.Close()
 	third.Close()
+}
+
+// TestABurstHasAllChangedFilesWhileItsUserIsBusy makes changes before the user receives any, and then more than are
+// remembered.
+func TestABurstHasAllChangedFilesWhileItsUserIsBusy(t *testing.T) {
+	dir := t.TempDir()
+	w := New(testConfig)
+	defer w.Close()
+	if err := w.Follow(dir); err != nil {
+		t.Fatal(err)
+	}
+	change := func(count int) (paths []string) {
+		for i := range count {
+			path := filepath.Join(dir, strconv.Itoa(i))
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			paths = append(paths, path)
+		}
+		return paths
+	}
+	all := func(count int, missed error) {
+		t.Helper()
+		want := change(count)
+		got := make(map[string]bool)
+		nstest.Eventually(t, 2*time.Minute, "all changed files are known, or that some were missed", func() bool {
+			select {
+			case b := <-w.Changes():
+				if missed != nil {
+					return errors.Is(b.Missed, missed)
+				}
+				for _, file := range b.Files {
+					got[file] = true
+				}
+				if b.Missed != nil {
+					t.Fatalf("missed: %v", b.Missed)
+				}
+			default:
+			}
+			return missed == nil && !slices.ContainsFunc(want, func(path string) bool { return !got[path] })
+		})
+	}
+	all(100, nil)
+	all(3*maxFiles, errTooManyFiles)
+	for quiet := false; !quiet; {
+		select {
+		case <-w.Changes():
+		case <-time.After(time.Second):
+			quiet = true
+		}
+	}
+	all(100, nil)
 }

@@ -5,7 +5,9 @@ package dirwatch
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/fsnotify/fsnotify"
@@ -22,11 +24,30 @@ type Instance struct {
 	finished  chan struct{}
 }
 
-// listener receives the events of the directories that one Watcher follows.
+// listener receives the events of the directories that one Watcher follows. Instance.mu guards dirs and files.
 type listener struct {
 	dirs   map[string]bool
-	events chan fsnotify.Event // capacity 1: one event is as good as several
-	errors chan error          // likewise
+	files  map[string]struct{} // changed since the last burst; maxFiles+1 if there are more
+	events chan struct{}       // capacity 1: files has the details
+	errors chan error          // capacity 1: one error is as good as several
+}
+
+// add adds a changed file.
+func (l *listener) add(file string) {
+	if len(l.files) <= maxFiles {
+		l.files[file] = struct{}{}
+	}
+	offer(l.events, struct{}{})
+}
+
+// take returns and forgets the changed files.
+func (l *listener) take() (b Burst) {
+	if len(l.files) > maxFiles {
+		b.Missed = errTooManyFiles
+	}
+	b.Files = slices.Collect(maps.Keys(l.files))
+	clear(l.files)
+	return b
 }
 
 // NewInstance returns an inotify instance. If the kernel has none left, its Watchers only poll, and their Follow returns
@@ -47,7 +68,7 @@ func (i *Instance) Watch(c Config) *Watcher {
 	if i.err != nil {
 		return &Watcher{config: c, err: i.err}
 	}
-	l := &listener{dirs: make(map[string]bool), events: make(chan fsnotify.Event, 1), errors: make(chan error, 1)}
+	l := &listener{dirs: make(map[string]bool), files: make(map[string]struct{}), events: make(chan struct{}, 1), errors: make(chan error, 1)}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.listeners[l] = struct{}{}
@@ -58,6 +79,11 @@ func (i *Instance) Watch(c Config) *Watcher {
 			l.dirs[filepath.Clean(dir)] = true // before the first event
 			i.mu.Unlock()                      // run needs it, and Add may wait for run
 			return i.notify.Add(dir)
+		},
+		take: func() Burst {
+			i.mu.Lock()
+			defer i.mu.Unlock()
+			return l.take()
 		},
 		close: func() error {
 			i.mu.Lock()
@@ -89,7 +115,7 @@ func (i *Instance) run() {
 			}
 			i.pass(func(l *listener) {
 				if l.dirs[e.Name] || l.dirs[filepath.Dir(e.Name)] {
-					offer(l.events, e)
+					l.add(e.Name)
 				}
 			})
 		case err, ok := <-i.notify.Errors:

@@ -107,9 +107,9 @@ func (a *Adopter) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
-		case err := <-dirs.Changes():
-			if err != nil { // the pass that follows reads everything
-				a.cfg.Log.Warn("missed changes of libcni's cache: reading it again", "error", err)
+		case burst := <-dirs.Changes():
+			if burst.Missed != nil { // the pass that follows reads everything
+				a.cfg.Log.Warn("missed changes of libcni's cache: reading it again", "error", burst.Missed)
 			}
 		}
 		timer.Stop()

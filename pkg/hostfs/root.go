@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -113,26 +112,23 @@ func mountID(fdinfo string) int {
 	return 0
 }
 
-// Root is an open root directory, or the process's own. Its methods may be called concurrently.
+// Root is an open root directory, or the process's own. Its methods may be called concurrently. Close does not wait for the
+// others, which hang if a file system does not answer.
 type Root struct {
-	mu  sync.RWMutex
-	fd  int // O_PATH; -1 for the process's own root, and after Close
-	dir string
+	dir  string
+	file *os.File // O_PATH; nil for the process's own root
 }
-
-// errRootClosed is the error of using a Root after its Close.
-var errRootClosed = errors.New("root is closed")
 
 // OpenRoot opens the root dir, or the process's own for "" and "/".
 func OpenRoot(dir string) (*Root, error) {
 	if isOwn(dir) {
-		return &Root{fd: -1}, nil
+		return &Root{}, nil
 	}
 	fd, err := openRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open host root: %w", &fs.PathError{Op: "open", Path: dir, Err: err})
 	}
-	r := &Root{fd: fd, dir: dir}
+	r := &Root{dir: dir, file: os.NewFile(uintptr(fd), dir)}
 	probe, err := r.OpenPath("/")
 	if err != nil {
 		err = fmt.Errorf("resolve paths below host root %s with openat2, which needs Linux 5.6: %w", dir, err)
@@ -150,12 +146,15 @@ func (r *Root) OpenPath(path string) (fd int, err error) {
 	if r.dir == "" {
 		return openOwn(path, unix.O_PATH)
 	}
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if r.fd < 0 {
-		return -1, errRootClosed
+	raw, err := r.file.SyscallConn()
+	if err != nil {
+		return -1, err
 	}
-	return openBelow(r.fd, path, unix.O_PATH)
+	// The descriptor stays open while the function runs, also after Close.
+	if closed := raw.Control(func(root uintptr) { fd, err = openBelow(int(root), path, unix.O_PATH) }); closed != nil {
+		return -1, closed
+	}
+	return fd, err
 }
 
 // Has reports whether a path leads to a file that is not deleted: a mount can show a deleted directory.
@@ -172,14 +171,10 @@ func (r *Root) Has(path string) bool {
 // Close closes the root directory. Closing again does nothing. Afterwards the methods fail, except for the process's own
 // root.
 func (r *Root) Close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.fd < 0 {
+	if r.file == nil {
 		return nil
 	}
-	fd := r.fd
-	r.fd = -1
-	if err := unix.Close(fd); err != nil {
+	if err := r.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("close host root %s: %w", r.dir, err)
 	}
 	return nil

@@ -87,7 +87,7 @@ func (w *watch) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
-		case <-dirs.Changes(): //nolint:errcheck // an error means that changes were missed: they are found now
+		case <-dirs.Changes():
 		}
 		timer.Stop()
 	}

@@ -153,7 +153,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
-		case <-dirs.Changes(): //nolint:errcheck // an error means missed changes: it reads the file either way
+		case <-dirs.Changes():
 		case waiting = <-f.requests:
 		}
 		timer.Stop()

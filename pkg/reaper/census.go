@@ -154,7 +154,8 @@ func (w *watcher) unreadable(problems []state.Problem) []state.Record {
 }
 
 // classify returns why a record is inert, "" if it is active, and whether that is final. If its path cannot be opened
-// although it exists, the record is active: the finder opens it again, and reports the error.
+// although it exists, the record is active, since the finder opens it again and reports the error; unless its file system
+// does not answer.
 func (w *watcher) classify(r state.Record) (reason string, final bool) {
 	if r.Boot != w.boot {
 		return "recorded before the last boot", true
@@ -171,6 +172,8 @@ func (w *watcher) classify(r state.Record) (reason string, final bool) {
 			return fmt.Sprintf("%v, and its directory does not exist either: in a container, mount the host's directory with propagation", err), false
 		}
 		return err.Error(), true
+	case errors.Is(err, netns.ErrHangs):
+		return err.Error(), false
 	case err != nil:
 		return "", false
 	}

@@ -91,9 +91,9 @@ func (w *watcher) watch(ctx context.Context, take func(census)) error {
 			}
 		case c := <-policyFiles:
 			w.setPolicyFile(c)
-		case err := <-dirs.Changes():
-			if err != nil { // such as an overflow of the kernel's queue
-				w.warnings.warn(WarnRecords, "missed changes of the attachments directory: reading it again", "error", err)
+		case burst := <-dirs.Changes():
+			if burst.Missed != nil { // such as an overflow of the kernel's queue
+				w.warnings.warn(WarnRecords, "missed changes of the attachments directory: reading it again", "error", burst.Missed)
 			}
 		}
 		timer.Stop()

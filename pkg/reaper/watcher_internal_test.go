@@ -535,3 +535,28 @@ func TestShutdownDoesNotWaitForAllRecordsToBeRead(t *testing.T) {
 		t.Errorf("%d files were read after the shutdown", -expiring.left)
 	}
 }
+
+// TestARecordWhosePathHangsIsInertAndTheOthersAreActive tests paths on a FUSE file system whose server does not answer.
+func TestARecordWhosePathHangsIsInertAndTheOthersAreActive(t *testing.T) {
+	t.Parallel()
+	w := newTestWatcher(t)
+	ns, mount := nstest.New(t), nstest.MountHung(t)
+	put(t, w, "active", func(r *state.Record) { r.Netns = state.Netns{Path: ns.Path(), Identity: identify(t, ns)} })
+	for i := range 6 {
+		put(t, w, fmt.Sprintf("hung-%d", i), func(r *state.Record) { r.Netns.Path = filepath.Join(mount.Dir, strconv.Itoa(i)) })
+	}
+	c := count(t.Context(), w, moment(0))
+	if len(c.records) != 1 || c.records[0].ContainerID != "active" || len(c.inert) != 6 {
+		t.Fatalf("%d records, %d inert", len(c.records), len(c.inert))
+	}
+	for _, r := range c.inert {
+		if !strings.Contains(r.reason, netns.ErrHangs.Error()) || r.isFinal {
+			t.Errorf("%s: %s, final: %v", r.record.ContainerID, r.reason, r.isFinal)
+		}
+	}
+	mount.Answer()
+	nstest.Eventually(t, patience, "the paths are opened again", func() bool {
+		c := count(t.Context(), w, moment(0))
+		return !slices.ContainsFunc(c.inert, func(r inertRecord) bool { return strings.Contains(r.reason, netns.ErrHangs.Error()) })
+	})
+}
