@@ -58,8 +58,8 @@ type Pods interface {
 	Policy(name, ifname string) (model.Policy, bool)
 	// Ifnames lists the attachments of a namespace.
 	Ifnames(name string) []string
-	// Flood opens n half-closed connections in a namespace that must stay, and closes them when close is called.
-	Flood(ctx context.Context, name string, n int) (close func(), err error)
+	// Flood registers a namespace of its own with n half-closed connections, which are only observed. end deletes it.
+	Flood(ctx context.Context, name string, n int) (end func() error, err error)
 	// Vanish deletes the namespace without DEL: its owners exit, and its path is removed.
 	Vanish(ctx context.Context, name string) error
 }

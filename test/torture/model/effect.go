@@ -34,6 +34,8 @@ const (
 	OptionsChanged
 	// Layered: the values of Layer replace those of the policy.
 	Layered
+	// Unasked: peers may not be asked in time. A grace is still on time.
+	Unasked
 )
 
 // Effect is the trace of a disturbance in what the model expects. It is certain from From to To, and possible from Since

@@ -1,0 +1,136 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package verdict compares what the model expects of each socket of the torture test with what happened to it.
+package verdict
+
+import (
+	"slices"
+	"time"
+
+	"github.com/halfclose/halfclose/test/torture/model"
+)
+
+// Fault is what is wrong with a socket.
+type Fault string
+
+// The faults.
+const (
+	Wrong  Fault = "wrongly destroyed"
+	Missed Fault = "missed"
+	Late   Fault = "late"
+)
+
+// Finding is a socket that did not end as the model expects.
+type Finding struct {
+	Fault  Fault
+	Socket *model.Socket
+	Expect model.Expectation
+	By     time.Duration // how early or late it ended, for Wrong and Late
+}
+
+// Report is the verdict on all sockets.
+type Report struct {
+	Findings []Finding
+	Sockets  int            // all of them
+	HalfOpen int            // those that became half-closed
+	Ended    map[string]int // by how they ended
+	Required int            // those that had to end
+	Kept     int            // those that could not end
+	Wide     int            // those that could end within a window of more than Window, or may have ended or not
+	Margin   time.Duration  // the least time between an end and its bound
+}
+
+// Window is the width above which a socket's window counts as wide.
+const Window = 6 * time.Second
+
+// Judge compares all sockets.
+func Judge(run *model.Run, sockets []*model.Socket) *Report {
+	report := &Report{Ended: make(map[string]int), Margin: model.Forever}
+	groups := make(map[group][]*model.Socket)
+	for _, s := range sockets {
+		report.Sockets++
+		if !slices.ContainsFunc(s.Events, func(e model.Event) bool { return e.Kind == model.HalfClosed }) {
+			report.judge(run, s) // it must stay
+			continue
+		}
+		report.HalfOpen++
+		report.judge(run, s)
+	}
+	_ = groups
+	return report
+}
+
+// group is the sockets of a rule with a count.
+type group struct {
+	netns string
+	port  uint16
+}
+
+func (r *Report) judge(run *model.Run, s *model.Socket) {
+	x := run.Expect(s)
+	find := func(f Fault, by time.Duration) {
+		r.Findings = append(r.Findings, Finding{Fault: f, Socket: s, Expect: x, By: by})
+	}
+	switch required := x.Latest < s.Until; {
+	case x.Earliest == model.Forever:
+		r.Kept++
+	case required && x.Latest-x.Earliest <= Window:
+		r.Required++
+	default:
+		r.Wide++
+	}
+	e := s.End
+	if e == nil {
+		r.Ended["alive"]++
+		if x.Latest < s.Until {
+			find(Missed, s.Until-x.Latest)
+		}
+		return
+	}
+	r.Ended[howNames[e.How]]++
+	switch {
+	case !legal(run, s, x):
+		find(Wrong, x.Earliest-e.To)
+	case e.From > x.Latest:
+		find(Late, e.From-x.Latest)
+	case x.Latest < model.Forever && !byPartner(s):
+		r.Margin = min(r.Margin, x.Latest-e.From)
+	}
+}
+
+var howNames = map[model.How]string{
+	model.Destroyed: "destroyed", model.Reset: "reset", model.TimedOut: "timed out", model.Other: "other",
+}
+
+// legal reports whether a socket may have ended as it did.
+func legal(run *model.Run, s *model.Socket, x model.Expectation) bool {
+	e := s.End
+	overlaps := func(all []model.Interval, from, to model.Time) bool {
+		return slices.ContainsFunc(all, func(i model.Interval) bool { return i.From <= to && from <= i.To })
+	}
+	switch e.How {
+	case model.Destroyed:
+		return overlaps(x.Destroy, e.From, e.To)
+	case model.Reset, model.TimedOut:
+		if e.How == model.Reset && byPartner(s) {
+			return true
+		}
+		// The question may have been asked a while before its answer.
+		const longestQuestion = 12 * time.Second
+		return run.MayHaveGone(s, e.To, e.How) && (s.Keepalive || overlaps(x.Question, e.From-longestQuestion, e.To))
+	}
+	return byPartner(s) // closed at both ends
+}
+
+// byPartner reports whether the other end in a registered namespace has ended before, which ends this one.
+func byPartner(s *model.Socket) bool {
+	p := s.Partner
+	if p == nil {
+		return false
+	}
+	if p.End != nil && p.End.From <= s.End.To {
+		return true
+	}
+	return slices.ContainsFunc(p.Events, func(e model.Event) bool { return e.Kind == model.Closed && e.Span.Before <= s.End.To })
+}

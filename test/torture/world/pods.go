@@ -1,0 +1,146 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package world
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/test/torture/model"
+)
+
+// noteClient notes the client's address of a connection, clientOf returns it.
+func (w *World) noteClient(id, address string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.clients == nil {
+		w.clients = make(map[string]string)
+	}
+	w.clients[id] = address
+}
+
+func (w *World) clientOf(id string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.clients[id]
+}
+
+// Names implements disturb.Pods.
+func (w *World) Names() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(w.namespaces), func(a, b string) int {
+		return w.namespaces[a].plan.Index - w.namespaces[b].plan.Index
+	})
+}
+
+// Path implements disturb.Pods.
+func (w *World) Path(name string) string { return netnsPath(name) }
+
+// Pod implements disturb.Pods.
+func (w *World) Pod(name string) (namespace, pod string) { return "torture", name }
+
+func (w *World) namespace(name string) (*namespace, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := w.namespaces[name]; n != nil {
+		return n, nil
+	}
+	return nil, fmt.Errorf("namespace %s is gone", name)
+}
+
+// Add implements disturb.Pods.
+func (w *World) Add(ctx context.Context, name, ifname string, p model.Policy) error {
+	n, err := w.namespace(name)
+	if err != nil {
+		return err
+	}
+	return w.change(ctx, n, ifname, &p)
+}
+
+// TryAdd implements disturb.Pods.
+func (w *World) TryAdd(ctx context.Context, name, ifname string, p model.Policy) error {
+	n, err := w.namespace(name)
+	if err != nil {
+		return err
+	}
+	return w.plugin(ctx, "ADD", n.plan.Name, ifname, n.path, conf(p))
+}
+
+// Policy implements disturb.Pods.
+func (w *World) Policy(name, ifname string) (model.Policy, bool) {
+	n, err := w.namespace(name)
+	if err != nil {
+		return model.Policy{}, false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p, ok := n.attachments[ifname]
+	return p, ok
+}
+
+// Ifnames implements disturb.Pods.
+func (w *World) Ifnames(name string) []string {
+	n, err := w.namespace(name)
+	if err != nil {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Sorted(maps.Keys(n.attachments))
+}
+
+// Pause implements disturb.Pods.
+func (w *World) Pause() (resume func()) {
+	w.quiet.Lock()
+	return w.quiet.Unlock
+}
+
+// vanishedAt returns when the namespace was deleted without DEL.
+func (n *namespace) vanishedAt() model.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.vanished
+}
+
+// freezeOwner stops an owner at the times of the plan.
+func (w *World) freezeOwner(ctx context.Context, n *namespace, owner int) error {
+	p := n.owners[owner]
+	for _, f := range n.plan.Owners[owner].Freezes {
+		if w.sleepUntil(ctx, f.At) != nil || n.isDeleted() {
+			return nil
+		}
+		if err := w.signal(n, p, unix.SIGSTOP, model.Frozen); err != nil {
+			return err
+		}
+		err := pause(ctx, f.For)
+		if contErr := w.signal(n, p, unix.SIGCONT, model.Thawed); contErr != nil {
+			return contErr
+		}
+		if err != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// signal stops or continues a process, and notes it for each of its sockets.
+func (w *World) signal(n *namespace, p *process, s unix.Signal, kind model.EventKind) error {
+	before := model.Now()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		return err
+	}
+	after := model.Now() + 10*time.Millisecond // each thread stops at its next return to user mode
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for t := range n.tracks[p] {
+		t.add(model.Event{Kind: kind, Span: model.Span{Before: before, After: after}})
+	}
+	return nil
+}
