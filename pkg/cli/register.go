@@ -5,6 +5,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,12 +16,14 @@ import (
 
 	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/safetext"
+	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/register"
 	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/pkg/term"
 )
@@ -193,21 +196,21 @@ func oneNetns(_ *cobra.Command, args []string) error {
 
 // register records the namespace arg. rec has the policy and, if named, the name.
 func (e *env) register(ctx context.Context, arg string, named, reset bool, rec state.Record, allowHost bool) (registration, error) {
-	where, err := locate(arg, hostfs.NetnsDirs())
+	where, err := register.Locate(arg)
 	if err != nil {
 		return registration{}, err
 	}
-	h, err := netns.Open(where.path)
+	h, err := netns.Open(where.Path)
 	if err != nil {
-		return registration{}, explainProcess(where.pid, err)
+		return registration{}, where.Explain(err)
 	}
 	defer h.Close()
 	r := registration{Replaced: []string{}, SharedWith: []state.Attachment{}, Notes: []string{}} // never null
 	if !allowHost {
-		owner, warning, err := hostOwner(h)
+		owner, warning, err := register.HostOwner(h)
 		if err == nil && owner != "" {
 			err = fmt.Errorf("%s is %s: use --allow-host-netns to register it, here and for the reaper",
-				where.path, owner)
+				where.Path, owner)
 		}
 		if err != nil {
 			return r, err
@@ -216,25 +219,25 @@ func (e *env) register(ctx context.Context, arg string, named, reset bool, rec s
 			r.note("%s", warning)
 		}
 	}
-	if pid := processOf(where.path); pid != "" && arg != hostNetns {
-		mounted := mountedAt(h.Stat(), hostfs.NetnsDirs())
+	if pid := register.ProcessOf(where.Path); pid != "" && arg != hostNetns {
+		mounted := register.MountedAt(h.Stat())
 		switch {
 		case mounted == "":
 			r.note("the registration lasts as long as process %s", pid)
-		case where.pid != "":
-			where.path = mounted
+		case where.PID != "":
+			where.Path = mounted
 		default:
 			r.note("the registration lasts as long as process %s; to outlast it, register %s, the same namespace", pid, mounted)
 		}
 	}
 	if !named {
-		rec.ContainerID = nameOf(where.path)
+		rec.ContainerID = register.NameOf(where.Path)
 	}
 	if err := rec.CheckName(); err != nil {
 		return registration{}, cmdline.AsUsage(fmt.Errorf(
 			"--name %q: want NAME or NAMESPACE/NAME, each a letter or digit and then letters, digits, \"_\", \".\" or \"-\": %w", rec.ContainerID, err))
 	}
-	rec.Version, rec.Network, rec.Netns.Path, rec.Time = state.Version, state.ManualNetwork, where.path, time.Now().UTC()
+	rec.Version, rec.Network, rec.Netns.Path, rec.Time = state.Version, state.ManualNetwork, where.Path, time.Now().UTC()
 	if rec.Netns.Identity, err = h.Identify(); err != nil {
 		return registration{}, err
 	}
@@ -289,4 +292,103 @@ func (e *env) awaitAttachment(ctx context.Context, rec state.Record) (view api.A
 		return false
 	})
 	return view, err
+}
+
+// putRecord writes the record, and deletes earlier registrations of the namespace. Unless reset is set, an earlier
+// registration's values stay that the record does not have, and its name stays unless the record was named.
+func (e *env) putRecord(ctx context.Context, r *registration, named, reset bool) error {
+	listing, err := e.store().List(ctx)
+	if err != nil {
+		return err
+	}
+	c, err := register.FindRelated(listing.Records, r.Record)
+	if err != nil {
+		return err
+	}
+	for _, old := range c.Replaced {
+		if !reset && old.Boot == r.Record.Boot && old.Netns.Same(r.Record.Netns.Identity) {
+			if r.Record.Layers.Network, r.Kept, err = register.MergeLayers(old.Layers.Network, r.Record.Layers.Network); err != nil {
+				return err
+			}
+			if !named {
+				r.Record.Attachment, r.Record.Pod = old.Attachment, old.Pod
+			}
+			break
+		}
+	}
+	if err := e.store().Put(r.Record); err != nil {
+		return err
+	}
+	for _, old := range c.Replaced {
+		r.Replaced = append(r.Replaced, old.ContainerID)
+		if old.Attachment != r.Record.Attachment { // else Put has replaced it
+			err = errors.Join(err, e.store().Delete(old.Attachment))
+		}
+	}
+	for _, h := range listing.Holds {
+		if a, _, err := state.ParseFileName(h.File); h.Names(r.Record.Netns.Identity) && (err != nil || a != r.Record.Attachment) {
+			r.note("this namespace is only observed as long as %q is in %s: %s", h.File, e.store().AttachmentsDir(), safetext.Escape(h.Reason))
+		}
+	}
+	for _, rec := range c.Shared {
+		r.SharedWith = append(r.SharedWith, rec.Attachment)
+		r.note("CNI has recorded this namespace too (%s): each socket gets the more conservative verdict of both policies",
+			safetext.Escape(describe.Pod(rec.Pod, rec.ContainerID)))
+	}
+	return err
+}
+
+// completeNetns completes an argument NETNS.
+func completeNetns(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	names, files := register.CompleteName(toComplete)
+	if files {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// hostNetns is the path of the host's own network namespace, hostName the name of its registration. Process 1 lives as
+// long as the namespace.
+const (
+	hostNetns = "/proc/1/ns/net"
+	hostName  = "host"
+)
+
+// noNetns checks that register --host has no argument.
+func noNetns(args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("--host is the host's own namespace: want no NETNS beside it, not %q", args[0])
+	}
+	return nil
+}
+
+// allowHostFlag is the reaper's flag for records of the host's own network namespace.
+const allowHostFlag = "allow-host-netns"
+
+// checkHostAllowed returns an error if a reaper runs that refuses the host's own network namespace.
+func (e *env) checkHostAllowed(ctx context.Context) error {
+	client, err := e.client()
+	if err != nil {
+		return err
+	}
+	cfg, err := client.Config(ctx)
+	if errors.Is(err, admin.ErrNotRunning) {
+		return nil // a note says how to start one
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range cfg.Flags {
+		if f.Name == allowHostFlag && f.Value != "true" {
+			return fmt.Errorf("the running reaper does not act on the host's own network namespace: start it with --%s, or %s=true in its environment", f.Name, f.Variable)
+		}
+	}
+	return nil
+}
+
+// noteOtherHost adds a note if process 1 is not the host's, as in a container without the host's PID namespace.
+func noteOtherHost(r *registration) {
+	if pid := hostfs.NamespaceInode("/proc/1/ns/pid"); pid != 0 && pid != hostfs.InitialPIDNS {
+		r.note("process 1 is not the host's here: in a container, use the host's PID namespace (hostPID: true)")
+	}
 }

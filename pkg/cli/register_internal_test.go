@@ -20,6 +20,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/printer"
+	"github.com/halfclose/halfclose/pkg/register"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -46,38 +47,21 @@ func ids(records []state.Record) []string {
 	return list
 }
 
-func TestARegistrationReplacesThoseOfItsNamespace(t *testing.T) {
-	old := manualRecord("web", "/run/netns/web", 9)
-	old.Boot = "before"
-	for _, tt := range []struct {
-		name             string
-		others           []state.Record
-		dead             bool // the namespaces of the others are gone
-		replaced, shared []string
-		wantErr          string
-	}{
-		{name: "no related record", others: []state.Record{manualRecord("db", "/run/netns/db", 2), cniRecord("x", "/run/netns/x", 3)}},
-		{name: "the same namespace", others: []state.Record{manualRecord("web", "/run/netns/web", 1)}, replaced: []string{"web"}},
-		{name: "the same namespace by another name and path", others: []state.Record{manualRecord("pid-1", "/proc/1/ns/net", 1)}, replaced: []string{"pid-1"}},
-		{name: "the previous namespace at the path", others: []state.Record{manualRecord("other", "/run/netns/web", 2)}, dead: true, replaced: []string{"other"}},
-		{name: "a record of another boot", others: []state.Record{old}, replaced: []string{"web"}},
-		{name: "another namespace with the name", others: []state.Record{manualRecord("web", "/srv/web", 2)}, wantErr: "web is the name of another registration, of /srv/web: choose another with --name"},
-		{name: "a dead namespace with the name", others: []state.Record{manualRecord("web", "/srv/web", 2)}, dead: true, replaced: []string{"web"}},
-		{name: "also recorded by CNI", others: []state.Record{cniRecord("pod", "/run/netns/cni-1", 1)}, shared: []string{"pod"}},
-		{name: "recorded by CNI in another boot", others: []state.Record{func() state.Record { r := cniRecord("pod", "/x", 1); r.Boot = "before"; return r }()}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := findRelated(tt.others, manualRecord("web", "/run/netns/web", 1), func(state.Record) bool { return !tt.dead })
-			if tt.wantErr != "" {
-				if err == nil || err.Error() != tt.wantErr {
-					t.Errorf("got %v, want %q", err, tt.wantErr)
-				}
-				return
-			}
-			if err != nil || !slices.Equal(ids(got.replaced), tt.replaced) || !slices.Equal(ids(got.shared), tt.shared) {
-				t.Errorf("replaced %v, shared %v, %v; want %v and %v", ids(got.replaced), ids(got.shared), err, tt.replaced, tt.shared)
-			}
-		})
+func TestRegistrationsAreCompleted(t *testing.T) {
+	e := &env{stateDir: t.TempDir()}
+	rec := manualRecord("web", "/run/netns/web", 1)
+	other := cniRecord("webpod", "/run/netns/x", 2)
+	for _, r := range []state.Record{rec, other} {
+		if err := e.store().Put(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := e.completeRegistered(t.Context(), "we"); !slices.Equal(got, []string{"web\t/run/netns/web"}) {
+		t.Errorf("registrations are completed with %q", got)
+	}
+	code, stdout, _ := call(t, map[string]string{"HALFCLOSE_STATE_DIR": e.stateDir}, "__complete", "unregister", "w")
+	if code != 0 || !strings.HasPrefix(stdout, "web\t/run/netns/web\n") {
+		t.Errorf("the shell gets %q", stdout)
 	}
 }
 
@@ -167,7 +151,7 @@ func TestRegisterAndUnregisterARealNamespace(t *testing.T) {
 	run(cmdline.Failure, "web is the name of another registration", "register", other.Path(), "--name", "web")
 	run(cmdline.Success, "replaces web", "register", ns.Path(), "--name", "site")
 	run(cmdline.Success, "the registration lasts as long as process "+strconv.Itoa(os.Getpid()), "register", other.Path())
-	if got := ids(recordsIn(t, dir)); len(got) != 2 || !slices.Contains(got, "site") || !strings.HasPrefix(nameOf(other.Path()), "pid-") {
+	if got := ids(recordsIn(t, dir)); len(got) != 2 || !slices.Contains(got, "site") || !strings.HasPrefix(register.NameOf(other.Path()), "pid-") {
 		t.Errorf("registered are %v", got)
 	}
 
@@ -194,7 +178,7 @@ func TestRegisterAndUnregisterARealNamespace(t *testing.T) {
 	run(cmdline.Failure, "its DEL removes the record", "unregister", ns.Path())
 
 	// A registration of a dead namespace is removed by its name.
-	name := nameOf(other.Path())
+	name := register.NameOf(other.Path())
 	other.Close()
 	code, stdout, stderr := call(t, set, "unregister", name, "--output", "json")
 	var u unregistration
@@ -256,7 +240,7 @@ func TestRegisteringTheHostsNamespaceNeedsAFlag(t *testing.T) {
 	dir := t.TempDir()
 	set := map[string]string{"HALFCLOSE_STATE_DIR": dir}
 	for path, want := range map[string]string{
-		procPath(strconv.Itoa(os.Getpid())): "is this command's own: use --allow-host-netns to register it, here and for the reaper",
+		register.ProcPath(strconv.Itoa(os.Getpid())): "is this command's own: use --allow-host-netns to register it, here and for the reaper",
 	} {
 		code, stdout, stderr := call(t, set, "register", path)
 		if code != cmdline.Failure || stdout != "" || !strings.Contains(stderr, want) {
@@ -266,7 +250,7 @@ func TestRegisteringTheHostsNamespaceNeedsAFlag(t *testing.T) {
 	if got := recordsIn(t, dir); len(got) > 0 {
 		t.Errorf("recorded are %v", got)
 	}
-	code, stdout, stderr := call(t, set, "register", procPath(strconv.Itoa(os.Getpid())), "--allow-host-netns", "--mode", "observe")
+	code, stdout, stderr := call(t, set, "register", register.ProcPath(strconv.Itoa(os.Getpid())), "--allow-host-netns", "--mode", "observe")
 	if code != 0 || !strings.Contains(stderr, "--allow-host-netns") {
 		t.Errorf("with the flag: exit code %d: %s%s", code, stdout, stderr)
 	}

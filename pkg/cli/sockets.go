@@ -14,8 +14,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/flagvalue"
-	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/register"
 )
 
 // socketFlags are the flags of halfclose sockets.
@@ -85,11 +85,11 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 	}
 	q := f.query
 	if f.netns != "" { // the reaper has another working directory and process id
-		where, err := locate(f.netns, hostfs.NetnsDirs())
+		where, err := register.Locate(f.netns)
 		if err != nil {
 			return err
 		}
-		q.Netns = where.path
+		q.Netns = where.Path
 	}
 	client, err := e.client()
 	if err != nil {

@@ -7,20 +7,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
-	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/register"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -47,7 +45,7 @@ namespace may be gone already. Records of CNI stay until its DEL.`,
   halfclose unregister pid-4711    # the name that register gives a process`,
 		Args: oneNetns,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 || isPath(toComplete) {
+			if len(args) > 0 || register.IsPath(toComplete) {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
 			return e.completeRegistered(cmd.Context(), toComplete), cobra.ShellCompDirectiveNoFileComp
@@ -107,7 +105,7 @@ func (e *env) unregister(ctx context.Context, arg string) (unregistration, error
 	if err != nil {
 		return u, err
 	}
-	rec, err := findRegistration(listing, newSelector(arg, boot))
+	rec, err := register.Find(listing, arg, boot)
 	if err != nil {
 		return u, err
 	}
@@ -128,101 +126,6 @@ func (e *env) unregister(ctx context.Context, arg string) (unregistration, error
 		}
 	}
 	return u, nil
-}
-
-// selector matches registrations with an argument of unregister.
-type selector struct {
-	arg   string
-	exact bool // arg is a path: a registration of that path takes precedence
-	paths []string
-	ids   []netns.Identity // of the namespaces at the paths
-	boot  string
-}
-
-// newSelector resolves arg as a name, a path and a process id.
-func newSelector(arg, boot string) selector {
-	w := selector{arg: arg, exact: isPath(arg), boot: boot}
-	if w.exact {
-		path, err := filepath.Abs(arg)
-		if err != nil {
-			path = arg
-		}
-		w.paths = []string{path}
-	} else {
-		for _, dir := range hostfs.NetnsDirs() {
-			w.paths = append(w.paths, filepath.Join(dir, arg))
-		}
-		if isPID(arg) {
-			w.paths = append(w.paths, procPath(arg))
-		}
-	}
-	for _, path := range w.paths {
-		if id, err := netns.Identify(path); err == nil {
-			w.ids = append(w.ids, id)
-		}
-	}
-	return w
-}
-
-// matches reports whether arg can name a record.
-func (w selector) matches(rec state.Record) bool {
-	return rec.ContainerID == w.arg || rec.Manual() && rec.Pod.String() == w.arg || slices.Contains(w.paths, rec.Netns.Path) ||
-		rec.Boot == w.boot && slices.ContainsFunc(w.ids, rec.Netns.Same)
-}
-
-// findRegistration returns the only registration that matches.
-func findRegistration(listing state.Listing, w selector) (state.Record, error) {
-	var manual, byCNI []state.Record
-	for _, rec := range listing.Records {
-		switch {
-		case !rec.Manual() && w.matches(rec):
-			byCNI = append(byCNI, rec)
-		case rec.Manual() && w.exact && slices.Contains(w.paths, rec.Netns.Path):
-			return rec, nil
-		case rec.Manual() && w.matches(rec):
-			manual = append(manual, rec)
-		}
-	}
-	switch {
-	case len(manual) == 1:
-		return manual[0], nil
-	case len(manual) > 1:
-		return state.Record{}, cmdline.AsUsage(fmt.Errorf("%q matches several registrations: %s: use the path of one", w.arg, listRegistrations(manual)))
-	}
-	for _, p := range listing.Problems { // an unreadable record can be removed too
-		if a, _, err := state.ParseFileName(p.File); err == nil && a == state.ManualAttachment(w.arg) {
-			return state.Record{Attachment: a}, nil
-		}
-	}
-	if len(byCNI) > 0 {
-		return state.Record{}, errRecordedByCNI(w.arg, byCNI[0])
-	}
-	all := slices.DeleteFunc(slices.Clone(listing.Records), func(rec state.Record) bool { return !rec.Manual() })
-	if len(all) == 0 {
-		return state.Record{}, fmt.Errorf("%q is not registered, and neither is any other namespace", w.arg)
-	}
-	return state.Record{}, fmt.Errorf("%q is not registered; registered are %s", w.arg, listRegistrations(all))
-}
-
-// errRecordedByCNI is an error that explains how to spare a container whose record unregister does not remove.
-func errRecordedByCNI(arg string, rec state.Record) error {
-	pod := describe.Pod(rec.Pod, rec.ContainerID)
-	return fmt.Errorf("CNI has recorded %q (%s), and its DEL removes the record: to spare its sockets, run \"halfclose mode observe --pod %s\" (destroys none, until \"mode destroy --pod\"), "+
-		"or set {mode: off} for it in the policy file (does not even look)", arg, pod, pod)
-}
-
-// listRegistrations formats registrations in one line.
-func listRegistrations(records []state.Record) string {
-	const maxListed = 8
-	var list []string
-	for i, rec := range records {
-		if i == maxListed {
-			list = append(list, fmt.Sprintf("and %d more", len(records)-maxListed))
-			break
-		}
-		list = append(list, rec.ContainerID+" ("+safetext.Escape(rec.Netns.Path)+")")
-	}
-	return strings.Join(list, ", ")
 }
 
 // awaitRemoval waits until the reaper has released an attachment.

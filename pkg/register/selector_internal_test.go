@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package register
 
 import (
 	"strconv"
@@ -54,7 +54,7 @@ func TestUnregisterFindsTheRegistration(t *testing.T) {
 			if tt.w.boot == "" {
 				tt.w.boot = "this"
 			}
-			got, err := findRegistration(listing, tt.w)
+			got, err := find(listing, tt.w)
 			if err != nil {
 				if tt.err == "" || !strings.Contains(err.Error(), tt.err) {
 					t.Errorf("got %v, want %q", err, tt.err)
@@ -66,14 +66,14 @@ func TestUnregisterFindsTheRegistration(t *testing.T) {
 			}
 		})
 	}
-	if _, err := findRegistration(state.Listing{}, selector{arg: "x"}); err == nil || err.Error() != `"x" is not registered, and neither is any other namespace` {
+	if _, err := find(state.Listing{}, selector{arg: "x"}); err == nil || err.Error() != `"x" is not registered, and neither is any other namespace` {
 		t.Errorf("without registrations: %v", err)
 	}
 	var many []state.Record
 	for i := range 20 {
 		many = append(many, manualRecord("n"+strconv.Itoa(i), "/n", uint64(i+1)))
 	}
-	if _, err := findRegistration(state.Listing{Records: many}, selector{arg: "x"}); err == nil || !strings.HasSuffix(err.Error(), "n7 (/n), and 12 more") {
+	if _, err := find(state.Listing{Records: many}, selector{arg: "x"}); err == nil || !strings.HasSuffix(err.Error(), "n7 (/n), and 12 more") {
 		t.Errorf("with many registrations: %v", err)
 	}
 }

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package register
 
 import (
 	"fmt"
@@ -25,16 +25,16 @@ func TestNetnsIsAPathAProcessIDOrAName(t *testing.T) {
 	t.Chdir(working)
 	for _, tt := range []struct {
 		arg  string
-		want netnsPath
+		want Place
 		err  string
 		code int
 	}{
-		{arg: "web", want: netnsPath{path: first + "/web"}},
-		{arg: "db", want: netnsPath{path: second + "/db"}},
-		{arg: "/run/docker/netns/x", want: netnsPath{path: "/run/docker/netns/x"}},
-		{arg: "./web", want: netnsPath{path: working + "/web"}},
-		{arg: "..", want: netnsPath{path: filepath.Dir(working)}},
-		{arg: "42", want: netnsPath{path: "/proc/42/ns/net", pid: "42"}},
+		{arg: "web", want: Place{Path: first + "/web"}},
+		{arg: "db", want: Place{Path: second + "/db"}},
+		{arg: "/run/docker/netns/x", want: Place{Path: "/run/docker/netns/x"}},
+		{arg: "./web", want: Place{Path: working + "/web"}},
+		{arg: "..", want: Place{Path: filepath.Dir(working)}},
+		{arg: "42", want: Place{Path: "/proc/42/ns/net", PID: "42"}},
 		{arg: "4711", err: "use /proc/4711/ns/net or " + first + "/4711", code: cmdline.Usage},
 		{arg: "", err: "NETNS is empty", code: cmdline.Usage},
 		{arg: "/proc/self/ns/net", err: "replace self by a process id", code: cmdline.Usage},
@@ -65,7 +65,7 @@ func TestRegistrationsAreNamedAfterTheirPaths(t *testing.T) {
 		"/run/netns/...":               "",
 		"/run/user/1000/netns/a_b.c-d": "a_b.c-d",
 	} {
-		if got := nameOf(path); got != want {
+		if got := NameOf(path); got != want {
 			t.Errorf("%q: got %q, want %q", path, got, want)
 		}
 	}
@@ -75,7 +75,7 @@ func FuzzNameOf(f *testing.F) {
 	f.Add("/run/netns/web")
 	f.Add("/proc/1/ns/net")
 	f.Fuzz(func(t *testing.T, path string) {
-		name := nameOf(path)
+		name := NameOf(path)
 		if len(name) == 0 || len(name) > 200 {
 			return // needs --name
 		}
@@ -92,25 +92,10 @@ func TestNamespacesAreCompleted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if names, files := namesOf("web", []string{dir, dir, "/nowhere"}); files || !slices.Equal(names, []string{"web-1", "web-2"}) {
+	if names, files := completeName("web", []string{dir, dir, "/nowhere"}); files || !slices.Equal(names, []string{"web-1", "web-2"}) {
 		t.Errorf("names are completed with %q", names)
 	}
-	if names, files := namesOf("/run/n", []string{dir}); !files || len(names) > 0 {
+	if names, files := completeName("/run/n", []string{dir}); !files || len(names) > 0 {
 		t.Errorf("a path is completed with %q", names)
-	}
-	e := &env{stateDir: t.TempDir()}
-	rec := manualRecord("web", "/run/netns/web", 1)
-	other := cniRecord("webpod", "/run/netns/x", 2)
-	for _, r := range []state.Record{rec, other} {
-		if err := e.store().Put(r); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := e.completeRegistered(t.Context(), "we"); !slices.Equal(got, []string{"web\t/run/netns/web"}) {
-		t.Errorf("registrations are completed with %q", got)
-	}
-	code, stdout, _ := call(t, map[string]string{"HALFCLOSE_STATE_DIR": e.stateDir}, "__complete", "unregister", "w")
-	if code != 0 || !strings.HasPrefix(stdout, "web\t/run/netns/web\n") {
-		t.Errorf("the shell gets %q", stdout)
 	}
 }

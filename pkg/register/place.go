@@ -1,7 +1,9 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+// Package register finds the network namespace that an operator names, and the registrations of it. It is pure, apart from the
+// look at the namespaces.
+package register
 
 import (
 	"errors"
@@ -11,32 +13,32 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"github.com/halfclose/halfclose/internal/cmdline"
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// netnsPath is the location of a network namespace.
-type netnsPath struct {
-	path string // absolute
-	pid  string // the process id that the argument was, "" if it was none
+// Place is the location of a network namespace.
+type Place struct {
+	Path string // absolute
+	PID  string // the process id that the argument was, "" if it was none
 }
 
-// locate resolves an argument NETNS: a path, the id of a process in the namespace, or a name in one of dirs.
-func locate(arg string, dirs []string) (netnsPath, error) {
+// Locate resolves an argument NETNS: a path, the id of a process in the namespace, or a name under /run/netns.
+func Locate(arg string) (Place, error) { return locate(arg, hostfs.NetnsDirs()) }
+
+func locate(arg string, dirs []string) (Place, error) {
 	if arg == "" {
-		return netnsPath{}, cmdline.AsUsage(fmt.Errorf("NETNS is empty: want a path, a process id or a name under %s", dirs[0]))
+		return Place{}, cmdline.AsUsage(fmt.Errorf("NETNS is empty: want a path, a process id or a name under %s", dirs[0]))
 	}
-	if isPath(arg) {
+	if IsPath(arg) {
 		path, err := filepath.Abs(arg)
 		if err == nil && isOwnProc(path) {
 			err = cmdline.AsUsage(fmt.Errorf("%s is another namespace for each process: replace %s by a process id",
 				safetext.Escape(arg), safetext.Escape(strings.Split(path, "/")[2])))
 		}
-		return netnsPath{path: path}, err
+		return Place{Path: path}, err
 	}
 	named := ""
 	for _, dir := range dirs {
@@ -47,30 +49,31 @@ func locate(arg string, dirs []string) (netnsPath, error) {
 	}
 	switch {
 	case isPID(arg) && named != "":
-		return netnsPath{}, cmdline.AsUsage(fmt.Errorf("%s is a process id and a name: use %s or %s", arg, procPath(arg), named))
+		return Place{}, cmdline.AsUsage(fmt.Errorf("%s is a process id and a name: use %s or %s", arg, ProcPath(arg), named))
 	case isPID(arg):
-		return netnsPath{path: procPath(arg), pid: arg}, nil
+		return Place{Path: ProcPath(arg), PID: arg}, nil
 	case named == "":
-		return netnsPath{}, fmt.Errorf("no namespace %q in %s: want a path, a process id or an existing name",
+		return Place{}, fmt.Errorf("no namespace %q in %s: want a path, a process id or an existing name",
 			arg, strings.Join(dirs, " or "))
 	}
-	return netnsPath{path: named}, nil
+	return Place{Path: named}, nil
 }
 
-func isPath(arg string) bool { return strings.Contains(arg, "/") || arg == "." || arg == ".." }
+// IsPath reports whether an argument NETNS is a path.
+func IsPath(arg string) bool { return strings.Contains(arg, "/") || arg == "." || arg == ".." }
 
 func isPID(arg string) bool { return arg != "" && strings.Trim(arg, "0123456789") == "" }
 
-// procPath returns the path of a process's namespace, which is valid while the process lives.
-func procPath(pid string) string { return "/proc/" + pid + "/ns/net" }
+// ProcPath returns the path of a process's namespace, which is valid while the process lives.
+func ProcPath(pid string) string { return "/proc/" + pid + "/ns/net" }
 
 // isOwnProc reports whether a path means another namespace for each process.
 func isOwnProc(path string) bool {
 	return strings.HasPrefix(path, "/proc/self/") || strings.HasPrefix(path, "/proc/thread-self/")
 }
 
-// processOf returns the process id in a path under /proc, "" for other paths.
-func processOf(path string) string {
+// ProcessOf returns the process id in a path under /proc, "" for other paths.
+func ProcessOf(path string) string {
 	rest, ok := strings.CutPrefix(path, "/proc/")
 	pid, _, below := strings.Cut(rest, "/")
 	if !ok || !below || !isPID(pid) {
@@ -79,10 +82,10 @@ func processOf(path string) string {
 	return pid
 }
 
-// nameOf derives the name of a registration from the path of its namespace. It is "" if no character is valid in a name.
-func nameOf(path string) string {
+// NameOf derives the name of a registration from the path of its namespace. It is "" if no character is valid in a name.
+func NameOf(path string) string {
 	text := filepath.Base(path)
-	if pid := processOf(path); pid != "" {
+	if pid := ProcessOf(path); pid != "" {
 		rest := strings.TrimPrefix(path, "/proc/"+pid)
 		text = "pid-" + pid + strings.TrimSuffix(rest, "/ns/net")
 	}
@@ -99,9 +102,9 @@ func isAlphanumeric(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
 }
 
-// mountedAt returns the path in dirs where the namespace is mounted, "" if there is none.
-func mountedAt(id netns.Identity, dirs []string) string {
-	for _, path := range mounts(dirs) {
+// MountedAt returns the path under /run/netns where the namespace is mounted, "" if there is none.
+func MountedAt(id netns.Identity) string {
+	for _, path := range mounts(hostfs.NetnsDirs()) {
 		if h, err := netns.Open(path); err == nil {
 			same := h.Stat().Same(id)
 			h.Close()
@@ -125,9 +128,9 @@ func mounts(dirs []string) []string {
 	return all
 }
 
-// hostOwner returns the owner of a protected namespace: this command's, or that of process 1. It is "" for any other. If the
+// HostOwner returns the owner of a protected namespace: this command's, or that of process 1. It is "" for any other. If the
 // namespace of process 1 is hidden, only this command's own is detected, as in the reaper, and warning reports that.
-func hostOwner(h *netns.Handle) (owner, warning string, err error) {
+func HostOwner(h *netns.Handle) (owner, warning string, err error) {
 	host, err := netns.FindHost()
 	switch {
 	case err != nil:
@@ -142,18 +145,13 @@ func hostOwner(h *netns.Handle) (owner, warning string, err error) {
 	return "", "", nil
 }
 
-// completeNetns completes an argument NETNS.
-func completeNetns(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-	names, files := namesOf(toComplete, hostfs.NetnsDirs())
-	if files {
-		return nil, cobra.ShellCompDirectiveDefault
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+// CompleteName returns the names under /run/netns that begin with toComplete, or files if the shell completes a path.
+func CompleteName(toComplete string) (names []string, files bool) {
+	return completeName(toComplete, hostfs.NetnsDirs())
 }
 
-// namesOf completes the name of a namespace. It leaves paths to the shell.
-func namesOf(toComplete string, dirs []string) (names []string, files bool) {
-	if isPath(toComplete) {
+func completeName(toComplete string, dirs []string) (names []string, files bool) {
+	if IsPath(toComplete) {
 		return nil, true
 	}
 	for _, path := range mounts(dirs) {
@@ -165,10 +163,10 @@ func namesOf(toComplete string, dirs []string) (names []string, files bool) {
 	return slices.Compact(names), false
 }
 
-// explainProcess explains a missing namespace of a process.
-func explainProcess(pid string, err error) error {
-	if pid != "" && errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("no process %s: %w", pid, err)
+// Explain explains a missing namespace of a process.
+func (p Place) Explain(err error) error {
+	if p.PID != "" && errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("no process %s: %w", p.PID, err)
 	}
 	return err
 }
