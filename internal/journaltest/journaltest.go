@@ -40,7 +40,7 @@ func Listen(t *testing.T, path string) *net.UnixConn {
 // Next reads one entry.
 func (j *Journald) Next(t *testing.T) map[string]string {
 	t.Helper()
-	return parseEntry(t, NextDatagram(t, j.Conn))
+	return Parse(t, NextDatagram(t, j.Conn))
 }
 
 // NextDatagram reads one datagram.
@@ -57,8 +57,8 @@ func NextDatagram(t *testing.T, conn *net.UnixConn) []byte {
 	return b[:n]
 }
 
-// parseEntry parses an entry of the native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/).
-func parseEntry(t *testing.T, b []byte) map[string]string {
+// Parse parses an entry of the native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/).
+func Parse(t *testing.T, b []byte) map[string]string {
 	t.Helper()
 	entry := map[string]string{}
 	rest := string(b)

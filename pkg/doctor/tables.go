@@ -111,8 +111,8 @@ func parseAlloc(text string) int {
 		fields := strings.Fields(rest)
 		for i := 0; i+1 < len(fields); i += 2 {
 			if fields[i] == "alloc" {
-				n, _ := strconv.Atoi(fields[i+1]) // 0 stands for unknown
-				return n
+				n, _ := strconv.ParseUint(fields[i+1], 10, 31) // 0 stands for unknown
+				return int(n)
 			}
 		}
 	}

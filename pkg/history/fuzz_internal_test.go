@@ -75,3 +75,22 @@ func FuzzALineIsParsedOrRefused(f *testing.F) {
 		}
 	})
 }
+
+func FuzzSegmentNamesAreParsedAsTheyAreMade(f *testing.F) {
+	f.Add("00000001-20261130T120000Z.ndjson", uint64(1), int64(0))
+	f.Add("00000001-20261130T120000Z", uint64(1<<60), int64(1<<40))
+	f.Add("1-x", uint64(999999999), int64(-1))
+	f.Fuzz(func(t *testing.T, name string, number uint64, sec int64) {
+		if got, ok := parseSegmentName(name); ok && (got >= 1e18 || name == "") {
+			t.Errorf("%q is segment %d", name, got)
+		}
+		number, sec = number%1e18, sec%(1<<37) // years of four digits
+		if sec < 0 {
+			sec = -sec
+		}
+		made := segmentName(number, time.Unix(sec, 0))
+		if got, ok := parseSegmentName(made); !ok || got != number {
+			t.Errorf("%q is segment %d, %v, want %d", made, got, ok, number)
+		}
+	})
+}

@@ -6,6 +6,7 @@ package prober
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"net/netip"
 	"os"
@@ -204,6 +205,20 @@ func FuzzDecodeRecord(f *testing.F) {
 		again, err := decodeRecord(encodeRecord(someBoot, all), someBoot)
 		if err != nil || !reflect.DeepEqual(again, all) {
 			t.Errorf("written again it reads %+v, %v, want %+v", again, err, all)
+		}
+	})
+}
+
+func FuzzSocketInode(f *testing.F) {
+	for _, s := range []string{"socket:[7]", "socket:[4294967295]", "socket:[4294967296]", "socket:[]", "pipe:[7]", "socket:[0x7]", "socket:[007"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, link []byte) {
+		inode, ok := socketInode(link)
+		var want uint32
+		_, err := fmt.Sscanf(string(link), "socket:[%d]", &want)
+		if ok && (err != nil || inode != want) {
+			t.Errorf("%q is inode %d, want %d, %v", link, inode, want, err)
 		}
 	})
 }
