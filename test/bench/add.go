@@ -80,7 +80,7 @@ func addRounds(o options) (runs, rounds int) {
 func measureAdd(ctx context.Context, o options) (_ []AddRow, err error) {
 	runs, rounds := addRounds(o)
 	progress("running %d times %d ADDs of each plugin", runs, rounds)
-	nd, err := newNetnsSet("add-", 1, false)
+	nd, err := newNetnsSet("add-", 1, false, 1)
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,19 @@ type API struct {
 	Lateness   []LatenessRow `json:"lateness"`
 }
 
+// listName is the name of the command's whole list in rows. It has a target beside the loop.
+const listName = "halfclose sockets --output json"
+
+// row returns the row of a way, without figures if there is none.
+func (a *API) row(way string) APIRow {
+	for _, r := range a.Rows {
+		if r.Way == way {
+			return r
+		}
+	}
+	return APIRow{Way: way}
+}
+
 // request is one way to query the reaper.
 type request struct {
 	name   string
@@ -99,8 +112,8 @@ func requests(o options, store *state.Store, nd *netnsSet) []request {
 		{"GET /v1/sockets", true, get("/v1/sockets")},
 		{"halfclose status", false, command("status")},
 		{"halfclose sockets", false, command("sockets")},
-		{"halfclose sockets --output json", false, command("sockets", "--output", "json")},
-		{"ss loop", false, func(ctx context.Context) (int64, error) {
+		{listName, false, command("sockets", "--output", "json")},
+		{loopName, false, func(ctx context.Context) (int64, error) {
 			out, err := loop(ctx, nd.targets).Output()
 			return int64(len(out)), err
 		}},

@@ -78,7 +78,7 @@ func measureAsk(ctx context.Context, o options) (_ *Ask, err error) {
 	if o.short {
 		rounds, namespaces, many = 2, 8, 64
 	}
-	nd, err := newNetnsSet("ask-", 1+namespaces, false)
+	nd, err := newNetnsSet("ask-", 1+namespaces, false, 2*many)
 	if err != nil {
 		return nil, err
 	}

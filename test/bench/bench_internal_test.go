@@ -169,13 +169,13 @@ func full() *report {
 			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, Way: "nsenter ss loop", Best: 100, Ratio: 1},
 			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, Way: finderName, Best: 40, Ratio: 0.4},
 			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, OwnTables: true, Way: finderName, Best: 20, Ratio: 0.2},
-			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, Way: setName, Best: 0.3, Ratio: 0.003},
+			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, Way: setName, Best: 0.2, Ratio: 0.002},
 			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, Way: walkName, Best: 2, Ratio: 0.02},
 			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, OwnTables: true, Way: walkName, Best: 2, Ratio: 0.02},
 		},
 		Steady:   []SteadyRow{{Finder: "sockdiag", Share: 1.9}, {Finder: "bpf", Share: 0.3}},
 		Life:     &Life{Kernel: 900},
-		Lateness: []LatenessRow{{Finder: "sockdiag", P99: 1900}, {Finder: "bpf", P99: 49, Worst: 60}},
+		Lateness: []LatenessRow{{Finder: "sockdiag", P99: 1900}, {Finder: "bpf", P99: 19, Worst: 60}},
 		Burst:    []BurstRow{{Finder: "bpf", Sockets: 50000, NeverKnown: 7}},
 		Destroy:  []DestroyRow{{Way: kernelName, Best: 7, Ratio: 1}, {Way: reaperName, Best: 8, Rate: 125000, Ratio: 1.14}},
 		Add: []AddRow{
@@ -192,7 +192,16 @@ func full() *report {
 			},
 			Budget: 0.02, Used: 0.0199, Process: 0.021,
 		},
-		Memory: []Memory{{Finder: "bpf", Namespaces: 250, Candidates: 50000, Largest: 33}},
+		Growth: &Growth{Rows: []GrowthRow{
+			{FindRow{Namespaces: 100, Sockets: 100_000, HalfClosed: 10_000, Way: setName, Best: 4}, 1, 0.4, "0.30"},
+			{FindRow{Namespaces: 100, Sockets: 100_000, HalfClosed: 10_000, Way: walkName, Best: 20}, 1, 2, "0.30"},
+			{FindRow{Namespaces: 1000, Sockets: 1_000_000, HalfClosed: 100_000, Way: setName, Best: 60, Ratio: 0.001}, 10, 0.6, "0.30"},
+			{FindRow{Namespaces: 1000, Sockets: 1_000_000, HalfClosed: 100_000, Way: walkName, Best: 310}, 10, 3.1, "0.30"},
+		}},
+		Candidates: &Candidates{Few: Memory{Candidates: 50_000}, Many: Memory{Candidates: 500_000}, PerCandidate: 401, Kept: 500_000},
+		Expire:     []ExpireRow{{While: "destroyed without a limit", Sockets: 100_000, P50: 50}},
+		API:        &API{Rows: []APIRow{{Way: "GET /metrics", P50: 1, Target: true}, {Way: listName, P50: 20}, {Way: loopName, P50: 100}}},
+		Memory:     []Memory{{Finder: "bpf", Namespaces: 250, Candidates: 50000, Largest: 41}},
 	}
 	r.finish()
 	return r
@@ -208,10 +217,13 @@ func TestTargetsAreOfTheFullestNodeAndSayWhatWasMissed(t *testing.T) {
 		true, false, // in the set, by the walk
 		true, false, // a quiet node
 		true, true, true, false, // lateness, a connection's life, a burst
+		false, true, false, // growth: the set's cost, its growth, the walk's
+		false, true, // memory of a candidate, ages after a restart
 		true, true, // destroys per second, to the kernel's
 		false, true, true, false, // ADD, external and auto, CPU and wall
 		false,             // memory
 		true, false, true, // asking, descriptors known and searched, and its budget
+		true, false, // the API, the whole list
 	}
 	if diff := cmp.Diff(want, met); diff != "" {
 		t.Errorf("met (-want +got):\n%s", diff)
@@ -223,7 +235,7 @@ func TestReportIsPrinted(t *testing.T) {
 	if err := full().write(&table, "table"); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"1/2.5", "1/5.0", "MISSED", "125000", "50000", "0.300", "A BURST", "LIFE", "ASKING"} {
+	for _, want := range []string{"1/2.5", "1/5.0", "MISSED", "125000", "50000", "0.300", "A BURST", "GROWTH", "CANDIDATES", "EXPIRING TOGETHER", "LIFE", "ASKING"} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("no %q in the tables:\n%s", want, table.String())
 		}

@@ -24,7 +24,11 @@ const (
 // watching loads the bpf finder's programs for the namespaces, and walks once, so that their set has the existing
 // half-closed sockets.
 func watching(targets []finder.Netns) (*bpf.Programs, error) {
-	p, err := bpf.Load(bpf.Options{})
+	return watchingWith(targets, bpf.Options{})
+}
+
+func watchingWith(targets []finder.Netns, o bpf.Options) (*bpf.Programs, error) {
+	p, err := bpf.Load(o)
 	if err != nil {
 		return nil, err
 	}

@@ -71,10 +71,10 @@ func measureDestroy(ctx context.Context, o options) (_ []DestroyRow, err error) 
 		total += w.share
 	}
 	own := true
-	nd, err := newNetnsSet("destroy-", total, own)
+	nd, err := newNetnsSet("destroy-", total, own, leak().total())
 	if errors.Is(err, errNoChildTables) {
 		own = false
-		nd, err = newNetnsSet("destroy-", total, own)
+		nd, err = newNetnsSet("destroy-", total, own, leak().total())
 	}
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,9 @@ type FindRow struct {
 
 // finderName is the finder's name in rows. It has targets.
 const finderName = "halfclose's finder"
+
+// loopName is the ss loop's name in rows: the others are compared with it.
+const loopName = "nsenter ss loop"
 
 // perNamespace returns the sockets of each namespace to search.
 func perNamespace() sockets { return sockets{Shut: 100, Established: 100} }
@@ -69,7 +73,7 @@ func onNodeOf(ctx context.Context, o options, want map[string]bool, own bool, r 
 	if own {
 		prefix = "own-"
 	}
-	nd, err := newNetnsSet(prefix, full, own)
+	nd, err := newNetnsSet(prefix, full, own, leak().total())
 	if err != nil {
 		return err
 	}
@@ -93,17 +97,10 @@ func onNodeOf(ctx context.Context, o options, want map[string]bool, own bool, r 
 			r.Memory = append(r.Memory, *m)
 		}
 	}
-	if want["api"] {
-		a, err := measureAPI(ctx, o, nd)
-		if err != nil {
-			return fmt.Errorf("measure the API: %w", err)
-		}
-		r.API = a
-	}
 	return nil
 }
 
-// measureBPF runs the measurements that compare the two finders.
+// measureBPF runs the measurements that compare the two finders, and those of a node with the default hash.
 func measureBPF(ctx context.Context, o options, want map[string]bool, nd *netnsSet, r *report) (err error) {
 	if want["steady"] {
 		if r.Steady, err = measureSteady(ctx, o, nd); err != nil {
@@ -125,6 +122,11 @@ func measureBPF(ctx context.Context, o options, want map[string]bool, nd *netnsS
 			return fmt.Errorf("measure a burst: %w", err)
 		}
 	}
+	if want["api"] {
+		if r.API, err = measureAPI(ctx, o, nd); err != nil {
+			return fmt.Errorf("measure the API: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -138,7 +140,7 @@ func tables(own bool) string {
 
 // measureFind measures a search in empty namespaces, and then in more and more namespaces with sockets.
 func measureFind(ctx context.Context, o options, nd *netnsSet, own bool) ([]FindRow, error) {
-	loop := way{"nsenter ss loop", children, findByLoop}
+	loop := way{loopName, children, findByLoop}
 	library := way{"SocketDiagTCPInfo, both families", self, findByLibrary}
 	families := way{"halfclose, family by family", self, findByFamily}
 	finder := way{finderName, self, findByFinder}
@@ -175,10 +177,11 @@ func compareWatching(ctx context.Context, o options, nd *netnsSet, size int, own
 
 // compare measures several ways in turn, in the first n namespaces. The others are compared with the first way.
 func compare(ctx context.Context, o options, nd *netnsSet, size int, own bool, s sockets, ways ...way) ([]FindRow, error) {
-	rounds := 5
+	rounds := cmp.Or(o.rounds, 5)
 	switch {
 	case o.short:
 		rounds = 1
+	case o.rounds > 0:
 	case size > 100 && !own:
 		rounds = 3 // of a quarter of a minute each
 	}

@@ -23,16 +23,16 @@ type holder struct {
 	dec   *json.Decoder
 }
 
-// perHolder returns the number of namespaces of a holder: with 400 sockets in each, half of its descriptor limit and at
+// perHolder returns the number of namespaces of a holder, with up to most sockets in each: half of its descriptor limit and at
 // most 10,000 sockets, so that several processes share the work on any machine.
-func perHolder() (int, error) {
+func perHolder(most int) (int, error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return 0, err
 	}
-	n := int(min(limit.Cur, 20_000)) / 2 / 400
+	n := int(min(limit.Cur, 20_000)) / 2 / most
 	if n == 0 {
-		return 0, fmt.Errorf("%d open files are too few: raise the limit (ulimit -n) to 1,000 or more", limit.Cur)
+		return 0, fmt.Errorf("%d open files are too few: raise the limit (ulimit -n) to %d or more", limit.Cur, 2*most)
 	}
 	return n, nil
 }

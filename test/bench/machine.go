@@ -45,8 +45,16 @@ func readMachine() Machine {
 	if out, err := exec.Command("ss", "-V").Output(); err == nil {
 		m.Iproute = strings.TrimSpace(strings.TrimPrefix(string(out), "ss utility, "))
 	}
-	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
-		m.Load, _, _ = strings.Cut(string(b), " ")
-	}
+	m.Load = readLoad()
 	return m
 }
+
+// readLoad returns the load average of the last minute.
+func readLoad() string {
+	b, _ := os.ReadFile("/proc/loadavg") // unknown without it
+	load, _, _ := strings.Cut(string(b), " ")
+	return load
+}
+
+// readMeminfo reads the sizes in KiB from /proc/meminfo.
+func readMeminfo() (map[string]int, error) { return readSizes("/proc/meminfo") }

@@ -29,24 +29,28 @@ type options struct {
 	plugin    string
 	noop      string // the plugin that does nothing
 	profile   string
+	rounds    int // of compare, unless zero
 }
 
 // measures lists the parts of a run in order.
 func measures() []string {
-	return []string{"find", "steady", "life", "lateness", "burst", "memory", "api", "ask", "destroy", "add"}
+	return []string{"find", "steady", "life", "lateness", "burst", "memory", "api", "ask", "destroy", "add", "growth", "candidates", "expire"}
 }
 
 // onNodes lists the measures that need a node full of namespaces.
 func onNodes() []string { return slices.Concat(onSharedHash(), onOwnHashes()) }
 
 // onSharedHash lists the measures with the default hash, onOwnHashes those in which each namespace has its own hash.
-func onSharedHash() []string { return []string{"find", "steady", "life", "lateness", "burst"} }
-func onOwnHashes() []string  { return []string{"find", "memory", "api"} }
+func onSharedHash() []string { return []string{"find", "steady", "life", "lateness", "burst", "api"} }
+func onOwnHashes() []string  { return []string{"find", "memory"} }
 
 // run runs the command line and returns the exit code.
 func run(args []string) int {
-	if len(args) == 1 && args[0] == holdCommand {
+	switch {
+	case len(args) == 1 && args[0] == holdCommand:
 		return code(hold(os.Stdin, os.Stdout))
+	case len(args) == 1 && args[0] == pingCommand:
+		return code(pingPong(os.Stdin, os.Stdout))
 	}
 	o, err := parse(args)
 	switch {
@@ -153,8 +157,37 @@ func bench(o options) error {
 		}
 		r.Add = a
 	}
+	if err := atScale(ctx, o, want, &r); err != nil {
+		return err
+	}
 	r.finish()
 	return r.write(os.Stdout, o.output)
+}
+
+// atScale runs the measurements that need a large node. It leaves out those for which the memory is too small.
+func atScale(ctx context.Context, o options, want map[string]bool, r *report) error {
+	for _, m := range []struct {
+		name, what string
+		measure    func() error
+	}{
+		{"growth", "finding on a growing node", func() (err error) { r.Growth, err = measureGrowth(ctx, o); return err }},
+		{"candidates", "many candidates", func() (err error) { r.Candidates, err = measureCandidates(ctx, o); return err }},
+		{"expire", "many sockets that expire together", func() (err error) { r.Expire, err = measureExpire(ctx, o); return err }},
+	} {
+		if !want[m.name] {
+			continue
+		}
+		err := m.measure()
+		if errors.Is(err, errNoMemory) {
+			progress("%v", err)
+			r.Notes = append(r.Notes, err.Error())
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("measure %s: %w", m.what, err)
+		}
+	}
+	return nil
 }
 
 // write writes the report.

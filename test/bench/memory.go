@@ -111,7 +111,7 @@ func endReaper(cmd *exec.Cmd) error {
 // awaitCandidates waits until the reaper has this number of candidates.
 func awaitCandidates(ctx context.Context, store *state.Store, want int) error {
 	client := admin.NewClient(store.SocketPath())
-	return poll(ctx, patience, time.Second, fmt.Sprintf("the reaper knows %d candidates", want), func() (bool, error) {
+	return poll(ctx, 5*patience, time.Second/10, fmt.Sprintf("the reaper knows %d candidates", want), func() (bool, error) {
 		status, err := client.Status(ctx)
 		n := 0
 		for _, count := range status.Candidates {
@@ -123,7 +123,12 @@ func awaitCandidates(ctx context.Context, store *state.Store, want int) error {
 
 // readMemory reads the sizes in KiB from /proc/PID/status (proc_pid_status(5)).
 func readMemory(pid int) (map[string]int, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	return readSizes(fmt.Sprintf("/proc/%d/status", pid))
+}
+
+// readSizes reads the lines of a file that are a name, a colon and a size in KiB.
+func readSizes(file string) (map[string]int, error) {
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}

@@ -28,13 +28,13 @@ type netnsSet struct {
 	each    int // namespaces that a holder has, the last one less
 }
 
-// newNetnsSet creates n empty namespaces. With childTables each gets its own hash of connections; the error is
+// newNetnsSet creates n empty namespaces, each for up to most sockets. With childTables each gets its own hash of connections; the error is
 // errNoChildTables if the kernel has no such hashes.
-func newNetnsSet(prefix string, n int, childTables bool) (*netnsSet, error) {
+func newNetnsSet(prefix string, n int, childTables bool, most int) (*netnsSet, error) {
 	if err := setChildTables(childTables); err != nil {
 		return nil, err
 	}
-	each, err := perHolder()
+	each, err := perHolder(most)
 	if err != nil {
 		return nil, err
 	}

@@ -14,13 +14,13 @@ import (
 func (f FindRow) target() float64 {
 	switch {
 	case f.Way == finderName && f.OwnTables:
-		return 1.0 / 8
+		return 1.0 / 10
 	case f.Way == finderName:
-		return 1.0 / 2
+		return 1.0 / 2.3
 	case f.Way == setName && !f.OwnTables:
-		return 1.0 / 300
+		return 1.0 / 400
 	case f.Way == walkName && !f.OwnTables:
-		return 1.0 / 100
+		return 1.0 / 120
 	}
 	return 0
 }
@@ -30,14 +30,14 @@ func (r *report) finishBPF() {
 	for _, row := range r.Steady {
 		want := 2.0
 		if row.Finder == finder.NameBPF {
-			want = 0.2
+			want = 0.1
 		}
 		r.aim(fmt.Sprintf("%% of a core, %d quiet namespaces, finder %s", row.Namespaces, row.Finder), "<=", want, row.Share, "%.2f")
 	}
 	for _, row := range r.Lateness {
 		want := milliseconds(spreadGrace / 4) // a sweep interval
 		if row.Finder == finder.NameBPF {
-			want = 50
+			want = 20
 		}
 		r.aim("lateness p99, ms, finder "+row.Finder, "<=", want, row.P99, "%.1f")
 	}

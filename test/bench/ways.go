@@ -158,6 +158,9 @@ func inside(t finder.Netns, fn func() error) error {
 	return h.Do(fn)
 }
 
+// passTimeout bounds one pass over a million sockets on a busy machine.
+const passTimeout = time.Hour
+
 // findByFinder sweeps every namespace once with the reaper's finder, with an unlimited budget.
 func findByFinder(ctx context.Context, targets []finder.Netns) (int, error) {
 	clock, err := monotime.System()
@@ -169,7 +172,7 @@ func findByFinder(ctx context.Context, targets []finder.Netns) (int, error) {
 		return 0, err
 	}
 	defer root.Close()
-	ctx, stop := context.WithTimeout(ctx, 10*time.Minute)
+	ctx, stop := context.WithTimeout(ctx, passTimeout)
 	defer stop()
 	once := sweepOnce{Finder: finder.NewSockDiag(finder.Config{Root: root, Clock: clock, CPUBudget: 100}), swept: make(chan struct{})}
 	set := make(chan []finder.Netns, 1)
