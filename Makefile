@@ -144,6 +144,10 @@ e2e-programs: ## Test with programs that leak, retry, stop or half-close, with a
 fuzz: ## Fuzz each parser for FUZZTIME (10s)
 	@scripts/fuzz.sh
 
+.PHONY: corpora
+corpora: ## Keep some of the inputs that fuzzing found, in testdata/fuzz of each package (PKGS=)
+	@go run ./tools/corpora $(PKGS)
+
 .PHONY: mutants
 mutants: ## Check that the tests of pkg/policy fail with each of a list of mistakes in it
 	@go run ./tools/mutants

@@ -38,6 +38,7 @@ func (j *judged) clone() *judged {
 		c.policies[i].Rules = slices.Clone(c.policies[i].Rules)
 	}
 	c.facts.Owners = slices.Clone(j.facts.Owners)
+	c.socket = new(*j.socket)
 	return &c
 }
 
@@ -163,7 +164,7 @@ func (r random) moreConservative(j *judged) (changed *judged, what string) {
 			change(&p.Rules[r.IntN(len(p.Rules))].Values)
 		}
 	}
-	switch r.IntN(13) {
+	switch r.IntN(20) {
 	case 0:
 		c.policies = append(c.policies, r.policy())
 		return c, "a policy more"
@@ -219,6 +220,37 @@ func (r random) moreConservative(j *judged) (changed *judged, what string) {
 	case 11:
 		c.facts.OwnersComplete = false
 		return c, "owners that may not be all"
+	case 12:
+		c.socket.RQueue += 9
+		return c, "more unread bytes"
+	case 13:
+		c.socket.WQueue += 9
+		return c, "more unacknowledged bytes"
+	case 14:
+		c.history.Progress = max(c.history.Progress, c.history.Start, r.moment())
+		return c, "later progress"
+	case 15:
+		c.history.Since = max(c.history.Since, r.moment())
+		c.history.Start = max(c.history.Start, c.history.Since)
+		if c.history.Progress != 0 {
+			c.history.Progress = max(c.history.Progress, c.history.Since)
+		}
+		return c, "a later start"
+	case 16:
+		c.history.AddFrozen(time.Duration(1+r.IntN(50)) * time.Second)
+		return c, "more frozen time"
+	case 17:
+		if c.socket.ULP == "" {
+			c.socket.ULP = "tls"
+		}
+		return c, "kernel TLS"
+	case 18:
+		values(func(v *policy.Values) {
+			if v.AskSigpipe != nil {
+				v.AskSigpipe = new(false)
+			}
+		})
+		return c, "no permission to ask an owner that dies of SIGPIPE"
 	default:
 		for i := range c.facts.Owners {
 			c.facts.Owners[i].Frozen = true
@@ -286,6 +318,50 @@ func TestMoreConservativeInputNeverGivesALessConservativeVerdict(t *testing.T) {
 func FuzzConservative(f *testing.F) {
 	f.Add(uint64(1))
 	f.Fuzz(checkConservative)
+}
+
+// TestIneligibleSocketsAreNeitherDestroyedNorAskedAbout takes from a socket each fact without which it is not judged.
+func TestIneligibleSocketsAreNeitherDestroyedNorAskedAbout(t *testing.T) {
+	for name, change := range map[string]func(j *judged){
+		"without tcp_info":          func(j *judged) { j.socket.HasInfo = false },
+		"without an owner":          func(j *judged) { j.socket.Inode = 0 },
+		"of MPTCP":                  func(j *judged) { j.socket.ULP = "mptcp" },
+		"established":               func(j *judged) { j.socket.State = inetdiag.Established },
+		"in TIME_WAIT":              func(j *judged) { j.socket.State = inetdiag.TimeWait },
+		"without a policy":          func(j *judged) { j.policies = nil },
+		"with a policy of no value": func(j *judged) { j.policies = append(j.policies, policy.Policy{}) },
+	} {
+		for seed := range uint64(500) {
+			j := newRandom(seed).judged()
+			change(j)
+			if v := j.judge(); v.Destroy() || v.Ask || v.NeedsOwners {
+				t.Fatalf("seed %d, %s: %+v", seed, name, v)
+			}
+		}
+	}
+}
+
+// TestACapNeverMakesAVerdictLessConservative caps verdicts as the reaper's --mode and the switches do.
+func TestACapNeverMakesAVerdictLessConservative(t *testing.T) {
+	modes := []policy.Mode{policy.Destroy, policy.Observe, policy.Off, 0}
+	for seed := range uint64(3000) {
+		v := newRandom(seed).judged().judge()
+		for _, a := range modes {
+			once := v.Capped(a)
+			if a != policy.Destroy && (once.Destroy() || once.Ask) {
+				t.Fatalf("seed %d: capped at %v: %+v", seed, a, once)
+			}
+			if once.Act < v.Act || once.AskAt.Before(v.AskAt) || once.EndAt.Before(v.EndAt) || once.Destroy() && !v.Destroy() || once.Ask && !v.Ask ||
+				once.Standing == policy.StandingNone && v.Standing != policy.StandingNone {
+				t.Fatalf("seed %d: capped at %v: %+v became %+v", seed, a, v, once)
+			}
+			for _, b := range modes {
+				if one, other := once.Capped(b).Act, v.Capped(policy.MostConservative(a, b)).Act; one != other {
+					t.Fatalf("seed %d: capped at %v and then at %v the act is %v, capped at both %v", seed, a, b, one, other)
+				}
+			}
+		}
+	}
 }
 
 // TestKnownOwnersNeverMakeASocketDueThatNeedsNone compares the verdict on unknown owners with that on any owner.

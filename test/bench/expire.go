@@ -150,17 +150,17 @@ func destroying(ctx context.Context, client *admin.Client, want uint64) (first, 
 
 // set sets the latencies to those of the pings that began in that time.
 func (row *ExpireRow) set(pings []ping, from, to time.Duration) error {
-	var took []time.Duration
+	var latencies []time.Duration
 	for _, p := range pings {
 		if p.at >= from && p.at <= to {
-			took = append(took, p.took)
+			latencies = append(latencies, p.latency)
 		}
 	}
-	if len(took) == 0 {
+	if len(latencies) == 0 {
 		return errors.New("the connection sent nothing in that time")
 	}
-	row.Pings = len(took)
-	row.P50, row.P99, row.Worst = microseconds(percentile(took, 50)), microseconds(percentile(took, 99)), microseconds(percentile(took, 100))
+	row.Pings = len(latencies)
+	row.P50, row.P99, row.Worst = microseconds(percentile(latencies, 50)), microseconds(percentile(latencies, 99)), microseconds(percentile(latencies, 100))
 	if row.Seconds == 0 {
 		row.Seconds = (pings[len(pings)-1].at - pings[0].at).Seconds()
 	}

@@ -25,7 +25,7 @@ import (
 const pingCommand = "ping"
 
 // ping is one round trip.
-type ping struct{ at, took time.Duration } // CLOCK_MONOTONIC; until the answer was there
+type ping struct{ at, latency time.Duration } // CLOCK_MONOTONIC; until the answer was there
 
 // pingInterval is the time between an answer and the next request.
 const pingInterval = time.Millisecond
@@ -72,7 +72,7 @@ func pingPong(r io.Reader, w io.Writer) error {
 	unix.Close(listener)
 	closeAll([]int{client}) // with a reset, so that nothing of it is left
 	for _, p := range all {
-		if err := binary.Write(w, binary.LittleEndian, [2]int64{int64(p.at), int64(p.took)}); err != nil {
+		if err := binary.Write(w, binary.LittleEndian, [2]int64{int64(p.at), int64(p.latency)}); err != nil {
 			return err
 		}
 	}
