@@ -42,6 +42,13 @@ func (p *Pacer) Spend(now monotime.Time, cpu time.Duration) {
 	p.balance -= cpu
 }
 
+// SetShare changes the share from now on. The balance stays, up to the share of one BurstWindow.
+func (p *Pacer) SetShare(now monotime.Time, share float64) {
+	p.update(now)
+	p.share = share
+	p.update(now)
+}
+
 // Wait returns the time until the balance is not negative; 0 if it is not.
 func (p *Pacer) Wait(now monotime.Time) time.Duration {
 	p.update(now)

@@ -185,6 +185,7 @@ func TestEveryMetricIsCorrect(t *testing.T) {
 		`events_missed_total`:                      0,
 		`ages_lost_total`:                          0,
 		`unreachable_netns`:                        0,
+		`crowded_netns`:                            0,
 		`would_ask_total`:                          0,
 	}
 	for _, reason := range []policy.Reason{

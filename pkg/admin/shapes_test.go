@@ -204,7 +204,9 @@ func TestARealReaperSetsEveryField(t *testing.T) {
 	notSet := map[string][]string{ // fields that contradict the others, or need another kernel or finder
 		"status": {
 			".agesLost string", ".attachments[].problem string", ".attachments[].unreachable string", ".counts.destroyed.FIN_WAIT2 float64", ".counts.errors.EPERM float64",
-			".counts.wouldDestroy.FIN_WAIT2 float64", ".finder.known float64", ".finder.missed float64", ".finder.room float64",
+			".counts.wouldDestroy.FIN_WAIT2 float64", ".finder.crowded[]", ".finder.crowded[].containerId string", ".finder.crowded[].netns string",
+			".finder.crowded[].pod.name string", ".finder.crowded[].pod.namespace string", ".finder.crowded[].pod.uid string",
+			".finder.crowded[].sockets float64", ".finder.known float64", ".finder.missed float64", ".finder.room float64",
 			".finder.staleSeconds float64", ".finder.why string", ".history.damage string", ".history.problem string", ".mode.kernelProblem string", ".mode.netnsProblem string",
 			".mode.switch.id string", ".mode.switch.namespace string", ".mode.switch.pod string", // fields of narrower switches
 			".mode.switchProblem string",

@@ -70,9 +70,20 @@ type FinderView struct {
 	CPU    Seconds `json:"cpuSeconds"`
 	// Late is the delay of sweeps beyond the interval that the policies require, 0 while they are on time.
 	Late Seconds `json:"lateSeconds"`
+	// Crowded are the network namespaces with very many half-closed sockets. Each is swept on its own, so that it does not
+	// delay the others.
+	Crowded []CrowdedView `json:"crowded,omitempty"`
 	// Stale is how old the counts of half-closed sockets may be, for some network namespace; 0 if the finder has read all of
 	// them for this answer.
 	Stale Seconds `json:"staleSeconds,omitempty"`
+}
+
+// CrowdedView is a network namespace with very many half-closed sockets.
+type CrowdedView struct {
+	Container string    `json:"containerId"` // of its first attachment
+	Pod       state.Pod `json:"pod"`
+	Netns     string    `json:"netns"`
+	Sockets   int       `json:"sockets"` // found so far
 }
 
 // BudgetView is the rate limit of destroys, and the number of sockets that wait for it.

@@ -8,7 +8,7 @@ import "fmt"
 // Health has the capacity of the set, and counts the events that the programs have missed since they were loaded.
 type Health struct {
 	Capacity int    // of the set, in sockets
-	Overflow uint64 // sockets that did not fit into the full set
+	Overflow uint64 // sockets that did not fit into the set, or into the share of their network namespace: see Usage
 	// Skipped counts state changes that did not reach the set: the kernel skips the program while it runs on the same
 	// CPU, as in the interrupts of a burst, and an update of the set can fail for another reason than its size. A walk
 	// repairs the set, so the caller walks as soon as the count grows.

@@ -62,13 +62,18 @@ type kernelSnapshot struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	kernelMapRefused      = "refused"
 	kernelMapSockets      = "sockets"
 	kernelMapWatched      = "watched"
 	kernelProgDescriptors = "descriptors"
 	kernelProgStateChange = "state_change"
 	kernelProgWalk        = "walk"
+	kernelVarAdded        = "added"
+	kernelVarCapacity     = "capacity"
+	kernelVarForgotten    = "forgotten"
 	kernelVarLost         = "lost"
 	kernelVarOverflow     = "overflow"
+	kernelVarRemoved      = "removed"
 	kernelVarUnused       = "unused"
 )
 
@@ -123,6 +128,7 @@ type kernelProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelMapSpecs struct {
+	Refused *ebpf.MapSpec `ebpf:"refused"`
 	Sockets *ebpf.MapSpec `ebpf:"sockets"`
 	Watched *ebpf.MapSpec `ebpf:"watched"`
 }
@@ -131,9 +137,13 @@ type kernelMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelVariableSpecs struct {
-	Lost     *ebpf.VariableSpec `ebpf:"lost"`
-	Overflow *ebpf.VariableSpec `ebpf:"overflow"`
-	Unused   *ebpf.VariableSpec `ebpf:"unused"`
+	Added     *ebpf.VariableSpec `ebpf:"added"`
+	Capacity  *ebpf.VariableSpec `ebpf:"capacity"`
+	Forgotten *ebpf.VariableSpec `ebpf:"forgotten"`
+	Lost      *ebpf.VariableSpec `ebpf:"lost"`
+	Overflow  *ebpf.VariableSpec `ebpf:"overflow"`
+	Removed   *ebpf.VariableSpec `ebpf:"removed"`
+	Unused    *ebpf.VariableSpec `ebpf:"unused"`
 }
 
 // kernelObjects contains all objects after they have been loaded into the kernel.
@@ -156,12 +166,14 @@ func (o *kernelObjects) Close() error {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelMaps struct {
+	Refused *ebpf.Map `ebpf:"refused"`
 	Sockets *ebpf.Map `ebpf:"sockets"`
 	Watched *ebpf.Map `ebpf:"watched"`
 }
 
 func (m *kernelMaps) Close() error {
 	return _KernelClose(
+		m.Refused,
 		m.Sockets,
 		m.Watched,
 	)
@@ -171,9 +183,13 @@ func (m *kernelMaps) Close() error {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelVariables struct {
-	Lost     *ebpf.Variable `ebpf:"lost"`
-	Overflow *ebpf.Variable `ebpf:"overflow"`
-	Unused   *ebpf.Variable `ebpf:"unused"`
+	Added     *ebpf.Variable `ebpf:"added"`
+	Capacity  *ebpf.Variable `ebpf:"capacity"`
+	Forgotten *ebpf.Variable `ebpf:"forgotten"`
+	Lost      *ebpf.Variable `ebpf:"lost"`
+	Overflow  *ebpf.Variable `ebpf:"overflow"`
+	Removed   *ebpf.Variable `ebpf:"removed"`
+	Unused    *ebpf.Variable `ebpf:"unused"`
 }
 
 // kernelPrograms contains all programs after they have been loaded into the kernel.

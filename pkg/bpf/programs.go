@@ -13,8 +13,8 @@ import (
 
 // Options has the capacities of the programs' maps.
 type Options struct {
-	// MaxSockets is the capacity of the set of half-closed sockets, 0 for DefaultMaxSockets. The kernel allocates about
-	// 200 bytes for each at once.
+	// MaxSockets is the capacity of the set of half-closed sockets, 0 for DefaultMaxSockets. One network namespace gets
+	// four fifths of it at most. The kernel allocates about 200 bytes for each socket at once.
 	MaxSockets int
 	// MaxNamespaces is the maximum number of watched network namespaces, 0 for DefaultMaxNamespaces.
 	MaxNamespaces int
@@ -41,8 +41,9 @@ type Programs struct {
 	snapshots []kernelSnapshot
 	output    []byte
 
-	watching sync.Mutex
-	watched  map[uint64]struct{} // network namespaces, by cookie
+	watching  sync.Mutex
+	watched   map[uint64]struct{} // network namespaces, by cookie
+	forgotten uint64              // sockets
 }
 
 // Load loads and attaches the programs. They watch no network namespace yet. The error is an *UnsupportedError.
@@ -71,6 +72,10 @@ func (p *Programs) load(o Options) (err error) {
 	}
 	spec.Maps[kernelMapSockets].MaxEntries = uint32(p.capacity)
 	spec.Maps[kernelMapWatched].MaxEntries = uint32(o.MaxNamespaces)
+	spec.Maps[kernelMapRefused].MaxEntries = uint32(o.MaxNamespaces)
+	if err := spec.Variables[kernelVarCapacity].Set(uint64(p.capacity)); err != nil {
+		return fmt.Errorf("set the capacity of the set: %w", err)
+	}
 	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
 		return fmt.Errorf("load the programs: %w", err)
 	}

@@ -69,6 +69,9 @@ func (p *Programs) Watch(cookies []uint64) error {
 		if err := p.objects.Watched.Delete(c); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("stop watching netns %d: %w", c, err)
 		}
+		if err := p.objects.Refused.Delete(c); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget netns %d: %w", c, err)
+		}
 		delete(p.watched, c)
 		removed = true
 	}
@@ -76,7 +79,7 @@ func (p *Programs) Watch(cookies []uint64) error {
 		if _, ok := p.watched[c]; ok {
 			continue
 		}
-		err := p.objects.Watched.Put(c, uint8(1))
+		err := p.objects.Watched.Put(c, uint64(0))
 		if errors.Is(err, unix.E2BIG) {
 			return fmt.Errorf("watch netns %d: all %d slots are taken: %w", c, len(p.watched), err)
 		}
@@ -103,16 +106,60 @@ func (p *Programs) forgetUnwatched() error {
 	if err != nil {
 		return err
 	}
-	return p.Forget(unwatched)
+	return p.forget(unwatched)
 }
 
 // Forget removes sockets from the set, given by their cookies: those for which the kernel did not run the program as they
 // left the half-closed state. If one is half-closed again by now, the next walk adds it.
 func (p *Programs) Forget(cookies []uint64) error {
+	p.watching.Lock()
+	defer p.watching.Unlock()
+	return p.forget(cookies)
+}
+
+// forget is Forget for a caller that holds the lock.
+func (p *Programs) forget(cookies []uint64) (err error) {
+	var forgotten uint64
 	for _, c := range cookies {
-		if err := p.objects.Sockets.Delete(c); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("forget a socket: %w", err)
+		if err = p.objects.Sockets.Delete(c); err == nil {
+			forgotten++
+		} else if !errors.Is(err, ebpf.ErrKeyNotExist) {
+			err = fmt.Errorf("forget a socket: %w", err)
+			break
 		}
+		err = nil
 	}
-	return nil
+	p.forgotten += forgotten
+	if setErr := p.objects.Forgotten.Set(p.forgotten); setErr != nil {
+		err = errors.Join(err, fmt.Errorf("count forgotten sockets: %w", setErr))
+	}
+	return err
+}
+
+// Usage is what one network namespace uses of the set.
+type Usage struct {
+	Netns   uint64 // the cookie
+	Sockets uint64 // in the set
+	// Refused counts sockets that did not fit, since the last call of Usage. The walk counts the same socket each time.
+	Refused uint64
+}
+
+// Usage returns what each watched network namespace uses of the set. A network namespace may have four times as many
+// sockets in the set as the set has room for more: so one with too many leaves room for the others.
+func (p *Programs) Usage() ([]Usage, error) {
+	p.watching.Lock()
+	defer p.watching.Unlock()
+	list := make([]Usage, 0, len(p.watched))
+	for c := range p.watched {
+		u := Usage{Netns: c}
+		if err := p.objects.Watched.Lookup(c, &u.Sockets); err != nil {
+			return nil, fmt.Errorf("count the sockets of netns %d in the set: %w", c, err)
+		}
+		err := p.objects.Refused.LookupAndDelete(c, &u.Refused)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil, fmt.Errorf("count the sockets of netns %d that did not fit into the set: %w", c, err)
+		}
+		list = append(list, u)
+	}
+	return list, nil
 }

@@ -262,3 +262,67 @@ func TestAnErrorOfVisitEndsTheReading(t *testing.T) {
 		}
 	}
 }
+
+// use returns what a network namespace uses of the set.
+func use(t *testing.T, p *bpf.Programs, at testNetns) bpf.Usage {
+	t.Helper()
+	list, err := p.Usage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(list, func(u bpf.Usage) bool { return u.Netns == at.cookie })
+	if i < 0 {
+		t.Fatalf("netns %d is not in %+v", at.cookie, list)
+	}
+	return list[i]
+}
+
+func TestANetnsWithTooManySocketsLeavesRoomForOthers(t *testing.T) {
+	const capacity, share = 40, 32 // four fifths
+	p, busy, quiet := load(t, bpf.Options{MaxSockets: capacity}), newNetns(t), newNetns(t)
+	watch(t, p, busy, quiet)
+	for range capacity {
+		busy.halfClose(t, busy.Connect(t, nstest.IPv4))
+	}
+	walk(t, p) // adds the sockets that the program missed
+	count := len(entries(t, p))
+	if u := use(t, p, busy); count < share || count > share+1 || u.Sockets != uint64(count) || u.Refused == 0 {
+		t.Errorf("of %d sockets the set has %d, want about %d; %+v", 2*capacity, count, share, u)
+	}
+	if u := use(t, p, busy); u.Refused != 0 {
+		t.Errorf("refused sockets are counted again: %+v", u)
+	}
+	quiet.halfClose(t, quiet.Connect(t, nstest.IPv4))
+	walk(t, p)
+	if u := use(t, p, quiet); u.Sockets != 2 || u.Refused != 0 || len(entries(t, p)) != count+2 {
+		t.Errorf("of the other's 2 sockets the set has %+v", u)
+	}
+	watch(t, p, quiet)
+	for range share/2 - 2 {
+		quiet.halfClose(t, quiet.Connect(t, nstest.IPv4))
+	}
+	walk(t, p)
+	if u := use(t, p, quiet); u.Sockets != share-2 || u.Refused != 0 {
+		t.Errorf("after the first left the set, the other's %d sockets fit as %+v", share-2, u)
+	}
+}
+
+func TestTheUsageOfANetnsFallsAsItsSocketsLeaveTheSet(t *testing.T) {
+	p := load(t, bpf.Options{})
+	sometime(t, func(t *testing.T) string {
+		at := newNetns(t)
+		watch(t, p, at)
+		for range 3 {
+			pair := at.Connect(t, nstest.IPv4)
+			at.halfClose(t, pair)
+			if err := errors.Join(pair.Client.SetLinger(0), pair.Client.Close(), pair.Server.Close()); err != nil {
+				t.Fatal(err)
+			}
+			nstest.Eventually(t, patience, "both ends gone", func() bool { return len(at.sockets(t)) == 0 })
+		}
+		if set, u := entries(t, p), use(t, p, at); int(u.Sockets) != len(set) || len(set) > 0 {
+			return fmt.Sprintf("%d sockets in the set, %+v", len(set), u)
+		}
+		return ""
+	})
+}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/owners"
@@ -75,6 +76,15 @@ func Total(counts map[inetdiag.State]uint64) (n uint64) {
 		n += c
 	}
 	return n
+}
+
+// Crowded names the network namespaces that are swept on their own; "" if there are none. The text is safe to show.
+func Crowded(list []api.CrowdedView) string {
+	var names []string
+	for _, c := range list {
+		names = append(names, fmt.Sprintf("%s (%s)", safetext.Escape(Pod(c.Pod, c.Container)), Plural(c.Sockets, "socket", "sockets")))
+	}
+	return strings.Join(names, ", ")
 }
 
 // Late returns the delay of the finder, after a comma; "" if it keeps up.

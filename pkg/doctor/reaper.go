@@ -56,6 +56,10 @@ func reportReaper(r running, records int) []Finding {
 	if s.Finder.Why != "" {
 		all = append(all, Finding{ID: "reaper/finder", Check: "reaper", Level: Info, What: "its finder is " + s.Finder.Name + ": " + s.Finder.Why, Do: "to reduce the cost, fix bpf and pid-namespace"})
 	}
+	if len(s.Finder.Crowded) > 0 {
+		warn("crowded", "network namespaces with very many half-closed sockets are swept on their own, and their sockets are found later: "+describe.Crowded(s.Finder.Crowded),
+			"find the leak with halfclose leaks; if that is normal, raise the reaper's --bpf-sockets")
+	}
 	if s.Finder.Late > 0 {
 		warn("lag", fmt.Sprintf("sweeps are %s behind the schedule of the graces: destroys are late", describe.Age(s.Finder.Late)),
 			"fix child-tables, or raise the reaper's --cpu-budget")

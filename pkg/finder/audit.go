@@ -85,20 +85,23 @@ func (f *BPF) auditNext(ctx context.Context, now monotime.Time) {
 }
 
 // compare looks for the audit's sockets among the programs' sockets, and removes the programs' sockets that are
-// gone.
+// gone. It proves nothing of a network namespace that the programs do not show any more.
 func (f *BPF) compare(ctx context.Context) {
 	f.readSet(f.clock.Now())
-	if f.fallback == nil {
+	if f.isAuditable() {
 		f.removeStale()
 	}
-	if f.fallback != nil || len(f.audit.unknown()) == 0 {
+	if !f.isAuditable() || len(f.audit.unknown()) == 0 {
 		return
 	}
 	f.walk(ctx, f.clock.Now()) // it also counts the sockets for which the kernel did not call the program
-	if f.fallback == nil && len(f.audit.unknown()) > 0 {
+	if f.isAuditable() && len(f.audit.unknown()) > 0 {
 		f.checkUnknown(ctx)
 	}
 }
+
+// isAuditable reports whether the programs show the audited network namespace.
+func (f *BPF) isAuditable() bool { return f.covers(f.audit.netns.Identity) }
 
 // removeStale removes from the programs' set the sockets that are not half-closed any more: the kernel did not
 // call the program for these.
@@ -126,7 +129,7 @@ func (f *BPF) checkUnknown(ctx context.Context) {
 	if len(held) == 0 {
 		return
 	}
-	if f.walk(ctx, f.clock.Now()); f.fallback != nil { // a process may have received the socket only now
+	if f.walk(ctx, f.clock.Now()); !f.isAuditable() { // a process may have received the socket only now
 		return
 	}
 	var ids []inetdiag.ID

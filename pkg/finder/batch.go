@@ -32,5 +32,8 @@ func (b *batch) flush(sink Sink) {
 	if len(b.seen) > 0 {
 		sink.Seen(b.seen)
 	}
-	b.seen = b.seen[:0]
+	b.clear()
 }
+
+// clear empties the batch.
+func (b *batch) clear() { b.seen = b.seen[:0] }

@@ -45,7 +45,7 @@ func (f *BPF) recover(ctx context.Context, now monotime.Time) {
 	for _, s := range f.states {
 		s.readUntil, s.firstWalk = 0, 0
 	}
-	f.fallback, f.recoveredAt, f.nextWalk = nil, now, now
+	f.fallback, f.recoveredAt, f.nextWalk, f.overflow = nil, now, now, 0
 	f.watchTargets(now)
 	if f.fallback == nil {
 		f.walk(ctx, now)
@@ -55,7 +55,8 @@ func (f *BPF) recover(ctx context.Context, now monotime.Time) {
 	}
 }
 
-// checkHealth reports whether the programs are loaded and their set has never been full. If not, it falls back.
+// checkHealth reports whether the programs are loaded and the network namespaces' sockets fit into their set. If the programs
+// fail, it falls back. If sockets do not fit, it removes the network namespaces with the most.
 func (f *BPF) checkHealth(now monotime.Time) bool {
 	h, err := f.loader.Health()
 	if err != nil {
@@ -66,11 +67,13 @@ func (f *BPF) checkHealth(now monotime.Time) bool {
 	if h.Skipped != f.skipped {
 		f.skipped, f.nextWalk = h.Skipped, min(f.nextWalk, now)
 	}
-	if h.Overflow > 0 {
-		f.fallBack(now, "the kernel's set of half-closed sockets has room for %d and is full: raise --bpf-sockets", h.Capacity)
-		return false
+	if h.Overflow != f.overflow {
+		f.overflow = h.Overflow
+		if err := f.spillOver(now); err != nil {
+			f.fallBack(now, "make room in the kernel's set of half-closed sockets: %v", err)
+		}
 	}
-	return true
+	return f.fallback == nil
 }
 
 // processDelay is the time after its registration in which a container may have no process.
@@ -97,9 +100,10 @@ func (f *BPF) reportState() {
 	if f.fallback != nil {
 		s = State{Name: NameSockDiag, Why: f.fallback.why}
 	} else {
-		s.Why = f.hiddenReason(f.clock.Now())
+		s.Why = joinReasons(f.hiddenReason(f.clock.Now()), f.spillReason())
 	}
-	if s != f.reported {
+	s.Crowded = f.crowd.list()
+	if !s.equal(&f.reported) {
 		f.reported = s
 		f.sink.State(s)
 	}

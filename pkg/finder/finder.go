@@ -5,6 +5,7 @@ package finder
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -95,4 +96,12 @@ type State struct {
 	// Known is the number of sockets in the finder's own set, and Room the capacity of that set; both are 0 for a
 	// finder without one.
 	Known, Room int
+	// Crowded are the network namespaces with very many half-closed sockets, which sock_diag sweeps beside the others, in the
+	// order of their identities.
+	Crowded []netns.Identity
+}
+
+// equal reports whether two states are the same.
+func (s *State) equal(other *State) bool {
+	return s.Name == other.Name && s.Why == other.Why && s.Known == other.Known && s.Room == other.Room && slices.Equal(s.Crowded, other.Crowded)
 }

@@ -107,6 +107,15 @@ func (l *Loader) Health() (h bpf.Health, err error) {
 	return h, err
 }
 
+// Usage implements Programs.
+func (l *Loader) Usage() (list []bpf.Usage, err error) {
+	err = l.use(func(p LoadedPrograms) (err error) {
+		list, err = p.Usage()
+		return err
+	})
+	return list, err
+}
+
 // Descriptors implements OwnerPrograms.
 func (l *Loader) Descriptors(visit func(*bpf.Descriptor) error) error {
 	return l.use(func(p LoadedPrograms) error { return p.Descriptors(visit) })

@@ -24,6 +24,9 @@ type Programs interface {
 	// sockets that the set lacks. It covers the processes of the caller's PID namespace and of the PID namespaces below.
 	// The next call of visit reuses its OwnedSocket. An error of visit ends the walk, and Walk returns it.
 	Walk(visit func(*bpf.OwnedSocket) error) error
+	// Usage returns what each watched network namespace uses of the set, and how many of its sockets have not fit since the
+	// last call.
+	Usage() ([]bpf.Usage, error)
 	// Forget removes sockets from the set, given by their cookies. A cookie that is not in the set is no error.
 	Forget(cookies []uint64) error
 	// Health returns the capacity of the set, and the number of events that the programs have missed.

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
@@ -80,6 +81,7 @@ func (f *BPF) startRefresh(done chan<- struct{}, now monotime.Time) {
 	f.add(done)
 	f.refreshSet = f.fallback == nil && len(f.states) > 0
 	f.sweeps.requestAll(now)
+	f.crowd.requestAll(now)
 }
 
 // refreshNext reads the set for a request, if the pacer has CPU time to spare. It answers the requests once everything
@@ -88,15 +90,16 @@ func (f *BPF) refreshNext(now monotime.Time) {
 	if len(f.waiting) == 0 {
 		return
 	}
-	if f.refreshSet && f.fallback == nil && f.pacer.WaitSpare(now, f.readCost) == 0 {
+	if f.refreshSet && f.fallback == nil && f.waitSpareRead(now) == 0 {
 		f.readSet(now)
 		f.refreshSet = f.fallback != nil
 	}
 	if f.refreshSet && f.fallback != nil { // sweeps replace the set
 		f.refreshSet = false
 		f.sweeps.requestAll(f.sweeps.requestedAt)
+		f.crowd.requestAll(f.sweeps.requestedAt)
 	}
-	if !f.refreshSet && f.sweeps.isRefreshed() {
+	if !f.refreshSet && f.sweeps.isRefreshed() && f.crowd.isRefreshed() {
 		f.finish()
 	}
 }
@@ -105,4 +108,10 @@ func (f *BPF) refreshNext(now monotime.Time) {
 func (f *BPF) cancelRefresh() {
 	f.waiting, f.refreshSet = nil, false
 	f.sweeps.cancelRequests()
+	f.crowd.cancelRequests()
+}
+
+// waitSpareRead returns the time until there is CPU time to spare for a read of the set.
+func (f *BPF) waitSpareRead(now monotime.Time) time.Duration {
+	return max(f.pacer.WaitSpare(now, f.readCost), f.reads.WaitSpare(now, f.readCost))
 }

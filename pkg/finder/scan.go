@@ -26,11 +26,18 @@ func (f *BPF) readSet(now monotime.Time) {
 	)
 	cpu := pacing.MeasureCPU(func() { missed, err = f.readEntries(now) })
 	f.readCost = cpu
-	f.pacer.Spend(f.clock.Now(), cpu)
+	f.spendRead(cpu)
 	f.sink.Cost(Cost{CPU: cpu, Missed: missed})
 	if err != nil {
 		f.fallBack(now, "%v", err)
 	}
+}
+
+// spendRead spends the cost of a read of the set.
+func (f *BPF) spendRead(cpu time.Duration) {
+	now := f.clock.Now()
+	f.reads.Spend(now, cpu)
+	f.pacer.Spend(now, cpu)
 }
 
 // maxEntryDelay is the longest time between the time of entry in a program's report and its insertion into the set.
@@ -88,12 +95,13 @@ func (f *BPF) walk(ctx context.Context, now monotime.Time) {
 		missed uint64
 		err    error
 	)
-	cpu := pacing.MeasureCPU(func() {
-		if missed, err = f.readEntries(now); err == nil { // first: entries have the time of entry, holdings do not
-			err = f.readHoldings()
-		}
-	})
-	f.pacer.Spend(f.clock.Now(), cpu)
+	cpu := pacing.MeasureCPU(func() { missed, err = f.readEntries(now) }) // first: entries have the time of entry, holdings do not
+	f.spendRead(cpu)
+	if err == nil {
+		walked := pacing.MeasureCPU(func() { err = f.readHoldings() })
+		f.pacer.Spend(f.clock.Now(), walked)
+		cpu += walked
+	}
 	if err != nil {
 		f.fallBack(now, "%v", err)
 		return
@@ -123,7 +131,7 @@ func (f *BPF) readHoldings() error {
 func (f *BPF) reportWalk(sweep Sweep) {
 	sweep.Netns = make([]netns.Identity, 0, len(f.states))
 	for _, s := range f.states {
-		if f.visibility.covers(s.Identity) {
+		if f.covers(s.Identity) {
 			sweep.Netns = append(sweep.Netns, s.Identity)
 		}
 	}

@@ -5,10 +5,10 @@ package finder
 
 import (
 	"cmp"
+	"errors"
 	"time"
 
 	"github.com/halfclose/halfclose/internal/pacing"
-	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
@@ -16,14 +16,16 @@ import (
 // sweeper dumps the half-closed sockets of one network namespace after another, each as often as its interval
 // asks for and as its pacer allows. It works on its caller's goroutine.
 type sweeper struct {
-	opener   Opener
-	clock    monotime.Clock
+	dumper
 	pacer    *pacing.Pacer
 	queue    sweepQueue
-	batch    batch
 	lastDump time.Duration // cost of the last dump of any network namespace
 	// looksUpRoles reports whether the sweeper looks up the roles of a network namespace's sockets; nil: of none.
 	looksUpRoles func(netns.Identity) bool
+	// overfull is called instead of a report for a network namespace with more than maxSockets, before its sweep is
+	// complete. nil: there is no maximum.
+	overfull   func(netns.Identity)
+	maxSockets int
 
 	// requested are the network namespaces of a request; a sweep that begins after requestedAt answers it.
 	requested   []netns.Identity
@@ -32,7 +34,7 @@ type sweeper struct {
 
 // newSweeper returns a sweeper of no network namespaces. Sweepers that share a budget get the same pacer.
 func newSweeper(opener Opener, pacer *pacing.Pacer, clock monotime.Clock, order sweepOrder) sweeper {
-	return sweeper{opener: opener, clock: clock, pacer: pacer, queue: newSweepQueue(order), batch: newBatch()}
+	return sweeper{dumper: dumper{opener: opener, clock: clock, batch: newBatch()}, pacer: pacer, queue: newSweepQueue(order)}
 }
 
 // replace replaces the set of network namespaces to sweep.
@@ -87,68 +89,41 @@ func (s *sweeper) sweep(now monotime.Time, sink Sink) (sweep Sweep, complete boo
 	if next == nil {
 		return Sweep{}, false
 	}
-	id, late := next.netns.Identity, max(now.Sub(next.due), 0)
-	began := s.clock.Now()
-	cpu, err := s.dump(next, sink)
-	ended := s.clock.Now() // before the sink takes its time
-	s.batch.flush(sink)
-	s.pacer.Spend(s.clock.Now(), cpu)
-	s.queue.reschedule(next, now)
-	sink.Cost(Cost{CPU: cpu})
-	if err != nil {
-		sink.Failed(id, err)
-		return Sweep{}, false
-	}
-	return Sweep{Finder: NameSockDiag, Netns: []netns.Identity{id}, Began: began, Duration: ended.Sub(began), Late: late}, true
-}
-
-// cheapDump is the cost of a dump below which it is not worth asking first whether the network namespace has
-// any TCP socket: asking costs 0.08 ms.
-const cheapDump = 500 * time.Microsecond
-
-// dump reports the half-closed sockets of one network namespace, except for a last batch, which stays in s.batch,
-// and returns what that cost.
-func (s *sweeper) dump(e *sweepEntry, sink Sink) (cpu time.Duration, err error) {
-	expected := s.expectedCost(e)
-	conn, err := s.opener.openIf(e.netns, func() (inUse bool) {
-		if expected > 0 && expected < cheapDump {
-			return true
-		}
-		cpu += pacing.MeasureCPU(func() { inUse = hasTCP() })
-		return inUse
-	})
-	if err != nil || conn == nil {
-		return cpu, err
-	}
-	lookup := roleLookup{opener: s.opener, netns: e.netns, before: e.roles}
-	if s.looksUpRoles == nil || !s.looksUpRoles(e.netns.Identity) {
-		lookup.off = true
-	}
-	s.lastDump = pacing.MeasureCPU(func() { err = s.read(conn, &lookup, sink) })
-	e.roles = lookup.finish(err == nil)
-	e.dump = s.lastDump
-	conn.Close() // not later: it pins the network namespace
-	return cpu + s.lastDump, err
-}
-
-// read reports the half-closed sockets that conn dumps, except for a last batch, which stays in s.batch.
-func (s *sweeper) read(conn *inetdiag.Conn, lookup *roleLookup, sink Sink) error {
-	asked := s.clock.Now()
-	err := conn.Dump(inetdiag.Filter{States: inetdiag.HalfClosed, Info: true}, func(sock *inetdiag.Socket) error {
-		if s.batch.isFull() {
-			s.complete(lookup)
-			s.batch.flush(sink)
-		}
-		s.batch.add(Seen{Netns: lookup.netns.Identity, Socket: *sock, Asked: asked})
+	d := s.dump(s.order(next), func(batch []Seen) error {
+		sink.Seen(batch)
 		return nil
 	})
-	s.complete(lookup)
-	return err
+	return s.finish(next, now, &d, sink)
 }
 
-// complete adds to the batch the values that a dump lacks: the roles, and one time for all of its sockets, which is not
-// before the kernel read any of them. Reading the clock costs a tenth of what reading a socket does.
-func (s *sweeper) complete(lookup *roleLookup) {
-	s.batch.stamp(s.clock.Now())
-	lookup.decide(s.batch.seen)
+// order returns the order to dump an entry's network namespace.
+func (s *sweeper) order(e *sweepEntry) dumpOrder {
+	o := dumpOrder{netns: e.netns, expected: s.expectedCost(e), roles: e.roles}
+	o.looksUpRoles = s.looksUpRoles != nil && s.looksUpRoles(e.netns.Identity)
+	if s.overfull != nil {
+		o.maxSockets = s.maxSockets
+	}
+	return o
+}
+
+// finish spends the cost of an entry's dump and schedules the next one. It reports the cost and a failure to sink; a
+// complete sweep it returns, for the caller to report.
+func (s *sweeper) finish(e *sweepEntry, began monotime.Time, d *dump, sink Sink) (sweep Sweep, complete bool) {
+	id, late := e.netns.Identity, max(began.Sub(e.due), 0)
+	e.roles = d.roles
+	if d.cost > 0 {
+		e.dump, s.lastDump = d.cost, d.cost
+	}
+	s.pacer.Spend(s.clock.Now(), d.cpu)
+	sink.Cost(Cost{CPU: d.cpu})
+	if errors.Is(d.err, errOverfull) {
+		s.overfull(id) // it is still due
+		return Sweep{}, false
+	}
+	s.queue.reschedule(e, began)
+	if d.err != nil {
+		sink.Failed(id, d.err)
+		return Sweep{}, false
+	}
+	return Sweep{Finder: NameSockDiag, Netns: []netns.Identity{id}, Began: d.began, Duration: d.duration, Late: late}, true
 }

@@ -4,6 +4,7 @@
 package finder
 
 import (
+	"maps"
 	"time"
 
 	"github.com/halfclose/halfclose/internal/heap"
@@ -60,6 +61,15 @@ func (q *sweepQueue) replace(set []Netns, now monotime.Time) {
 		q.byID[n.Identity] = e
 	}
 	q.entries.Replace(entries)
+}
+
+// merge gives each of two queues the entries of both. Both are replaced next: so a network namespace that changes from one
+// to the other keeps its times.
+func (q *sweepQueue) merge(other *sweepQueue) {
+	all := make(map[netns.Identity]*sweepEntry, len(q.byID)+len(other.byID))
+	maps.Copy(all, q.byID)
+	maps.Copy(all, other.byID)
+	q.byID, other.byID = all, all
 }
 
 // peek returns the entry that is due first, nil if the queue is empty.

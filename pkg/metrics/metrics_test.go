@@ -90,7 +90,7 @@ func everything() reaper.Metrics {
 		SparedTotal:   map[policy.Reason]uint64{policy.WithinGrace: 130, policy.UnreadData: 11, policy.Exempted: 0},
 		DestroyErrors: map[string]uint64{"EPERM": 6, "EOPNOTSUPP": 0},
 		Queued:        40,
-		SweepCPU:      3210 * ms, SweepLag: 90 * time.Second, EventsMissed: 10,
+		SweepCPU:      3210 * ms, SweepLag: 90 * time.Second, Crowded: 2, EventsMissed: 10,
 		Warnings:         map[string]uint64{"records": 2, "switch": 0},
 		PolicyFileErrors: 3, HistoryLost: 17, Wall: time.Unix(90_000, 0),
 		Switches: []state.Switch{

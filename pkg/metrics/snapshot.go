@@ -161,7 +161,8 @@ func (s *snapshot) peers(ch chan<- prometheus.Metric) {
 func (s *snapshot) sweeps(ch chan<- prometheus.Metric) {
 	m := s.reaper
 	counter(ch, "halfclose_sweep_cpu_seconds_total", "CPU time spent on finding sockets.").add(m.SweepCPU.Seconds())
-	gauge(ch, "halfclose_sweep_lag_seconds", "Delay of the latest sweep beyond the interval that the policies require, 0 while sweeps are on time.").add(m.SweepLag.Seconds())
+	gauge(ch, "halfclose_sweep_lag_seconds", "Delay of the latest sweep, or of one that is due, beyond the interval that the policies require, 0 while sweeps are on time.").add(m.SweepLag.Seconds())
+	gauge(ch, "halfclose_crowded_netns", "Network namespaces with very many half-closed sockets, each of which is swept on its own.").add(float64(m.Crowded))
 	counter(ch, "halfclose_events_missed_total", "Half-closed sockets that a sweep found although the kernel should have reported them before.").add(float64(m.EventsMissed))
 }
 

@@ -104,6 +104,9 @@ func finderText(f api.FinderView) string {
 	if f.Why != "" {
 		text += "; " + f.Why
 	}
+	if len(f.Crowded) > 0 {
+		text += "; swept on their own for their many half-closed sockets: " + describe.Crowded(f.Crowded)
+	}
 	return text
 }
 

@@ -4,7 +4,9 @@
 package reaper_test
 
 import (
+	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // awaitFinder waits until the named finder is in use.
@@ -30,6 +33,24 @@ func (n *node) awaitFinder(name string) (why string) {
 		return f.Name == name
 	})
 	return why
+}
+
+// awaitCrowded waits until exactly the network namespaces of these records are swept on their own.
+func (n *node) awaitCrowded(records ...state.Record) {
+	n.tb.Helper()
+	var want []string
+	for _, r := range records {
+		want = append(want, r.Netns.Path)
+	}
+	slices.Sort(want)
+	nstest.Eventually(n.tb, 4*patience, fmt.Sprintf("the status has %q as crowded", want), func() bool {
+		var got []string
+		for _, c := range n.status().Finder.Crowded {
+			got = append(got, c.Netns)
+		}
+		slices.Sort(got)
+		return slices.Equal(got, want)
+	})
 }
 
 // halfClosed half-closes a number of connections in the namespace, until the end of the test.
@@ -66,24 +87,39 @@ func TestMissedEventsAreFoundAndCounted(t *testing.T) {
 	}
 }
 
-func TestFinderFallsBackWhileItsSetIsFull(t *testing.T) {
+func TestOnlyTheNetnsWhoseSocketsDoNotFitIsSweptBySockDiag(t *testing.T) {
 	t.Parallel()
-	ns := newNS(t)
+	const few, many = 3, 50
+	crowded, other := newNS(t), newNS(t)
 	n, _ := newAilingNode(t, 32)
-	n.register(ns, both(time.Hour))
-	pairs := halfClosed(t, ns, 50)
-	if why := n.awaitFinder(finder.NameSockDiag); !strings.Contains(why, "--bpf-sockets") {
-		t.Errorf("it does not say what to do: %s", why)
+	record := n.register(crowded, both(time.Hour))
+	n.register(other, both(time.Hour))
+	halfClosed(t, other, few)
+	pairs := halfClosed(t, crowded, many)
+	n.awaitCrowded(record)
+	f := n.status().Finder
+	if f.Name != finder.NameBPF || !strings.Contains(f.Why, "--bpf-sockets") {
+		t.Errorf("the finder is %s: %q", f.Name, f.Why)
 	}
-	n.awaitEqual(ns)
-	for _, p := range pairs[5:] {
+	n.awaitEqual(crowded, other)
+	nstest.Eventually(t, patience, "the set has the other's sockets alone", func() bool { return n.status().Finder.Known == 2*few })
+	entered := halfClosed(t, other, 1)[0]
+	n.awaitEqual(crowded, other)
+	if m, err := n.Metrics(t.Context()); err != nil || m.Crowded != 1 || m.Warnings[reaper.WarnCrowded] == 0 || m.Warnings[reaper.WarnFinder] != 0 {
+		t.Errorf("the metrics say %d, and %d and %d warnings: %v", m.Crowded, m.Warnings[reaper.WarnCrowded], m.Warnings[reaper.WarnFinder], err)
+	}
+	for _, p := range append(pairs[5:], entered) {
 		p.Client.Close()
 		p.Server.Close()
 	}
-	n.awaitEqual(ns)
-	n.awaitFinder(finder.NameBPF)
-	halfClosed(t, ns, 5)
-	n.awaitEqual(ns)
+	n.awaitCrowded()
+	n.awaitEqual(crowded, other)
+	nstest.Eventually(t, patience, "the set has the sockets of both", func() bool { return n.status().Finder.Known == 2*few+2*5 })
+	halfClosed(t, crowded, 5)
+	n.awaitEqual(crowded, other)
+	if f := n.status().Finder; f.Name != finder.NameBPF || f.Why != "" {
+		t.Errorf("the finder is %s: %q", f.Name, f.Why)
+	}
 }
 
 func TestFinderFallsBackUntilItsProgramsLoad(t *testing.T) {

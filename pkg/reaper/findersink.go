@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -138,7 +139,9 @@ func (l *loop) failed(id netns.Identity, err error) {
 // setFinderState records the finder's state, and logs fallbacks and recoveries.
 func (l *loop) setFinderState(s finder.State) {
 	was := l.finder
+	s.Crowded = slices.Clone(s.Crowded)
 	l.finder = s
+	l.noticeCrowded(was.Crowded)
 	switch {
 	case !l.finderKnown:
 		l.finderKnown = true
@@ -156,14 +159,54 @@ func (l *loop) setFinderState(s finder.State) {
 	}
 }
 
+// noticeCrowded logs which network namespaces are swept on their own from now on, and which are not any more.
+func (l *loop) noticeCrowded(was []netns.Identity) {
+	for _, id := range l.finder.Crowded {
+		if ns := l.registry.namespaces[id]; ns != nil && !slices.Contains(was, id) {
+			l.warnings.warn(WarnCrowded, "network namespace has very many half-closed sockets: it is swept on its own, and its sockets are found later",
+				crowdedArgs(ns)...)
+		}
+	}
+	for _, id := range was {
+		if ns := l.registry.namespaces[id]; ns != nil && !slices.Contains(l.finder.Crowded, id) {
+			l.log.Info("network namespace has few half-closed sockets again", crowdedArgs(ns)...)
+		}
+	}
+}
+
+func crowdedArgs(ns *registered) []any {
+	r := &ns.records[0]
+	return []any{"pod_namespace", r.Pod.Namespace, "pod", r.Pod.Name, "container", r.ContainerID, "netns", r.Netns.Path, "sockets", len(ns.candidates)}
+}
+
+// crowded lists the registered network namespaces that are swept on their own.
+func (l *loop) crowded() (list []api.CrowdedView) {
+	for _, id := range l.finder.Crowded {
+		if ns := l.registry.namespaces[id]; ns != nil {
+			r := &ns.records[0]
+			list = append(list, api.CrowdedView{Container: r.ContainerID, Pod: r.Pod, Netns: r.Netns.Path, Sockets: len(ns.candidates)})
+		}
+	}
+	return list
+}
+
+// overdue returns how long a sweep is due that has not been reported; 0 if none is, or if the last one failed.
+func (ns *registered) overdue(now monotime.Time) time.Duration {
+	if ns.problem != "" {
+		return 0
+	}
+	return max(now.Sub(max(ns.lastSweep, ns.registeredAt).Add(max(ns.Interval, ns.Repair))), 0)
+}
+
 // checkSweepLag logs when sweeps fall behind schedule and when they catch up, each at most once a minute. They are behind
-// while the last sweep of any namespace was a whole interval late: its half-closed sockets are then destroyed late.
+// while the last sweep of any namespace was a whole interval late, or the next one is: its half-closed sockets are then
+// destroyed late.
 func (l *loop) checkSweepLag(now monotime.Time) {
 	s := &l.sweeping
 	s.lag = 0
 	for _, ns := range l.registry.namespaces {
-		if ns.isSwept() && ns.sweepLag > ns.Interval {
-			s.lag = max(s.lag, ns.sweepLag)
+		if lag := max(ns.sweepLag, ns.overdue(now)); ns.isSwept() && lag > ns.Interval {
+			s.lag = max(s.lag, lag)
 		}
 	}
 	if isBehind := s.lag > 0; isBehind == s.warned || (!s.changedAt.IsZero() && now.Sub(s.changedAt) < time.Minute) {
@@ -172,7 +215,7 @@ func (l *loop) checkSweepLag(now monotime.Time) {
 	s.warned, s.changedAt = !s.warned, now
 	if s.warned {
 		l.warnings.warn(WarnSweeping, "sweeps are behind schedule, destroys will be late: raise --cpu-budget, or set net.ipv4.tcp_child_ehash_entries before containers are created",
-			"lag", s.lag, "namespaces", len(l.registry.namespaces), "cpu", l.finderCosts.total().CPU)
+			"lag", s.lag, "namespaces", len(l.registry.namespaces), "crowded", len(l.finder.Crowded), "cpu", l.finderCosts.total().CPU)
 		return
 	}
 	l.log.Info("sweeps are on schedule again")

@@ -46,6 +46,7 @@ type Metrics struct {
 	StaleLookups  uint64                   // repeated look-ups: the one before was too old to destroy by
 
 	SweepCPU     time.Duration
+	Crowded      int           // network namespaces with very many sockets, each of which is swept on its own
 	SweepLag     time.Duration // delay of sweeps beyond the interval that the policies require, 0 if they are on time
 	EventsMissed uint64        // half-closed sockets that a sweep found before any event reported them
 	Warnings     map[string]uint64
@@ -122,7 +123,7 @@ func (l *loop) metrics() Metrics {
 		SparedTotal:   withZeros(l.tracker.spared, sparingReasons()),
 		DestroyErrors: withZeros(l.counts.Errors, []string{errnoName(unix.EPERM), errnoName(unix.EOPNOTSUPP)}),
 		StaleLookups:  l.counts.LooksTooOld,
-		SweepCPU:      cost.CPU, SweepLag: l.sweeping.lag, EventsMissed: cost.Missed,
+		SweepCPU:      cost.CPU, SweepLag: l.sweeping.lag, Crowded: len(l.crowded()), EventsMissed: cost.Missed,
 		Warnings: withZeros(l.warnings.all(), WarningKinds()),
 	}
 	m.addDescriptors(l.descriptors())

@@ -92,6 +92,18 @@ func (s *share) Entries(visit func(*bpf.Socket) error) error {
 	})
 }
 
+// Usage implements finder.Programs.
+func (s *share) Usage() (list []bpf.Usage, err error) {
+	own := s.watches()
+	all, err := s.Programs.Usage()
+	for _, u := range all {
+		if own(u.Netns) {
+			list = append(list, u)
+		}
+	}
+	return list, err
+}
+
 // Walk implements finder.Programs.
 func (s *share) Walk(visit func(*bpf.OwnedSocket) error) error {
 	own := s.watches()

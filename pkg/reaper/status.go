@@ -69,7 +69,7 @@ func (l *loop) status() api.ReaperStatus {
 	s := api.ReaperStatus{
 		Finder: api.FinderView{
 			Name: l.finder.Name, Why: l.finder.Why, Known: l.finder.Known, Room: l.finder.Room, Missed: cost.Missed,
-			Sweeps: l.sweeping.sweeps, CPU: api.Seconds(cost.CPU), Late: api.Seconds(l.sweeping.lag),
+			Sweeps: l.sweeping.sweeps, CPU: api.Seconds(cost.CPU), Late: api.Seconds(l.sweeping.lag), Crowded: l.crowded(),
 		},
 		Mode:       l.caps.view,
 		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.tracker.budgetQ.Len()},

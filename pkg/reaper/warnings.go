@@ -21,6 +21,7 @@ const (
 	WarnOwners      = "owners"       // the owners of sockets cannot be found
 	WarnStaleLooks  = "stale-looks"  // looks are too old when their destroys are sent
 	WarnFinder      = "finder"       // a finder fell back to another
+	WarnCrowded     = "crowded"      // a network namespace has very many half-closed sockets
 	WarnNetns       = "netns"        // network namespaces cannot be entered
 	WarnConnections = "connections"  // the API or the metrics address has as many connections as it may have
 	WarnAsking      = "asking"       // peers cannot be asked
@@ -33,7 +34,7 @@ const (
 // WarningKinds lists the kinds of warnings.
 func WarningKinds() []string {
 	return []string{
-		WarnHostNetns, WarnSockDestroy, WarnSavedAges, WarnRecords, WarnSwitch, WarnSweeping, WarnOwners, WarnStaleLooks, WarnFinder,
+		WarnHostNetns, WarnSockDestroy, WarnSavedAges, WarnRecords, WarnSwitch, WarnSweeping, WarnOwners, WarnStaleLooks, WarnFinder, WarnCrowded,
 		WarnNetns, WarnAsking, WarnConnections, WarnPolicyFile, WarnWrites, WarnIdleTimes, WarnHistory,
 	}
 }

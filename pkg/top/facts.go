@@ -75,6 +75,9 @@ func (m *model) facts(width int) []string {
 	if s.Finder.Why != "" {
 		finder += "; " + s.Finder.Why
 	}
+	if len(s.Finder.Crowded) > 0 {
+		finder += "; swept on their own: " + describe.Crowded(s.Finder.Crowded)
+	}
 	return append(lines, fact(width, "Finder", style, finder)...)
 }
 
