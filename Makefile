@@ -166,6 +166,11 @@ pictures: ## Take the pictures in docs/images again
 bench: build ## Measure halfclose next to the alternatives, and print the ratios (root)
 	@scripts/bench.sh
 
+DURATION ?= 10m
+.PHONY: soak
+soak: build ## Run a reaper under a steady load for DURATION (10m), and fail if memory, descriptors, goroutines, threads or lateness rise (root)
+	@go run ./test/torture -soak -profile soak -finder bpf -duration '$(DURATION)'
+
 ##@ Develop
 
 .PHONY: generate

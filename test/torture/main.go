@@ -39,6 +39,7 @@ type options struct {
 	concurrent int
 	quiet      bool // no disturbances
 	verbose    bool
+	soak       bool // sample what the reaper uses, and fail if it rises
 }
 
 // seedVar passes the seed to the node, so that a seed that was drawn is drawn once.
@@ -93,6 +94,7 @@ func parse(args []string) (o options, err error) {
 	f.IntVar(&o.concurrent, "namespaces", 12, "how many exist at the same time")
 	f.BoolVar(&o.quiet, "quiet", false, "no disturbances")
 	f.BoolVar(&o.verbose, "v", false, "print the schedule too, which is in the log")
+	f.BoolVar(&o.soak, "soak", false, "sample memory, descriptors, goroutines, threads and lateness, and fail if one rises: use it with -profile soak")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

@@ -54,6 +54,7 @@ type session struct {
 	logging sync.Mutex
 	log     *bufio.Writer
 	effects []model.Effect
+	meter   *meter // of a soak
 }
 
 // torture runs the test on its node, and returns the exit code.
@@ -113,6 +114,9 @@ func (s *session) run(ctx context.Context) (faults int, err error) {
 
 	playing, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if s.o.soak {
+		s.meter = startMeter(playing, s.node.Reaper.PID(), max(time.Second, s.o.duration/600))
+	}
 	var disturbing error
 	done := make(chan struct{})
 	go func() {
@@ -123,6 +127,11 @@ func (s *session) run(ctx context.Context) (faults int, err error) {
 	}()
 	played := s.world.Play(playing, s.plan)
 	<-done
+	if s.meter != nil {
+		cancel()
+		<-s.meter.done
+		played = errors.Join(played, s.meter.err)
+	}
 	if err := errors.Join(disturbing, played, ctx.Err()); err != nil {
 		return 0, err
 	}
@@ -250,5 +259,9 @@ func (s *session) judge(leaks []string) int {
 		(model.Now() - s.start).Round(time.Second), report.Margin.Round(time.Millisecond))
 	fmt.Printf("torture: wrongly destroyed %d, missed %d, late %d, leaked %d, options or bytes %d\n",
 		report.Count(verdict.Wrong), report.Count(verdict.Missed), report.Count(verdict.Late), len(leaks), len(faults))
-	return len(report.Findings) + len(leaks) + len(faults)
+	rising := 0
+	if s.meter != nil {
+		rising = s.meter.judge(report, s.canary.stalled)
+	}
+	return len(report.Findings) + len(leaks) + len(faults) + rising
 }

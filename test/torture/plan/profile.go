@@ -58,10 +58,21 @@ func (p Profile) kind(r *rand.Rand) kind {
 	return all[0]
 }
 
+// soak has many connections, and only disturbances in which one process of the reaper runs from the start to the end.
+func soak() Profile {
+	return Profile{Name: "soak", Connections: 30, Disturbances: map[string]int{
+		"policy-file-observes": 2, "policy-file-wrong": 2, "policy-file-gone": 2, "node-switch": 1, "pod-switch": 2, "namespace-switch": 2,
+		"switch-that-ends": 2, "added-again": 3, "record-damaged": 1, "vanished": 1,
+	}}
+}
+
 // ProfileOf returns the profile with a name: "" is the one of all kinds.
 func ProfileOf(name string) (Profile, error) {
-	if name == "" {
+	switch name {
+	case "":
 		return Profile{}, nil
+	case "soak":
+		return soak(), nil
 	}
 	return Profile{}, fmt.Errorf("no profile is called %q", name)
 }

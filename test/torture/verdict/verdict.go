@@ -39,7 +39,11 @@ type Report struct {
 	Kept     int            // those that could not end
 	Wide     int            // those that could end within a window of more than Window, or may have ended or not
 	Margin   time.Duration  // the least time between an end and its bound
+	Ends     []End          // of the sockets that had to end and were destroyed
 }
+
+// End is when a socket could be destroyed at the earliest, and when it was.
+type End struct{ Due, To model.Time }
 
 // Window is the width above which a socket's window counts as wide.
 const Window = 6 * time.Second
@@ -95,6 +99,9 @@ func (r *Report) judge(run *model.Run, s *model.Socket) {
 	case e.From > x.Latest:
 		find(Late, e.From-x.Latest)
 	case x.Latest < model.Forever && !byPartner(s):
+		if e.How == model.Destroyed && x.Latest-x.Earliest <= Window {
+			r.Ends = append(r.Ends, End{Due: x.Earliest, To: e.To})
+		}
 		r.Margin = min(r.Margin, x.Latest-e.From)
 	}
 }
