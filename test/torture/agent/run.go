@@ -114,7 +114,7 @@ func (a *agent) witness() {
 		a.mu.Unlock()
 		if n < len(events) { // else more may be waiting
 			a.mu.Lock()
-			a.alive = now
+			a.alive = began // an event after it may have missed this batch
 			a.mu.Unlock()
 		}
 	}

@@ -174,7 +174,7 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 			if !exposed(e.Span) {
 				continue
 			}
-			x.ok, x.facts.state, x.facts.pending = true, e.State, e.Unread > 0
+			x.ok, x.facts.state, x.facts.unread = true, e.State, e.Unread > 0
 			since = e.Span.Before
 			x.begins.progress = noticed(e.Span)
 			frozen = 0
@@ -193,7 +193,7 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 				continue // it may not have been read yet, or it may
 			}
 			if e.Span.Before <= now {
-				x.facts.pending = e.Unread > 0 || x.facts.unacked
+				x.facts.unread = e.Unread > 0
 			}
 		case Frozen:
 			if happened(e.Span) {
@@ -220,6 +220,7 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 	if !x.ok || !accepted || !thawed {
 		return snapshot{}
 	}
+	x.facts.pending = x.facts.unread || x.facts.unacked
 	registered := r.firstRegistered(s.Netns)
 	start := registered.Before
 	if how == conservative {
@@ -376,28 +377,28 @@ func (r *Run) is(kind Kind, netns string, now Time, how reading) bool {
 // mayEnd returns the time from which a destroy is legal, if nothing changes after now.
 func (r *Run) mayEnd(s *Socket, now Time) Time {
 	j, ok := r.judge(s, now, permissive)
-	if !ok || j.mode != Destroy || r.sparedByPartner(s, now, permissive) {
+	if !ok || j.mode != Destroy {
 		return Forever
 	}
-	return j.end
+	return max(j.end, r.sparedUntil(s, now, permissive))
 }
 
 // mustEnd returns the time from which a destroy is required, if nothing changes after now.
 func (r *Run) mustEnd(s *Socket, now Time) Time {
 	j, ok := r.judge(s, now, conservative)
-	if !ok || j.mode != Destroy || j.above > 0 || r.sparedByPartner(s, now, conservative) {
+	if !ok || j.mode != Destroy || j.above > 0 {
 		return Forever
 	}
-	return j.end
+	return max(j.end, r.sparedUntil(s, now, conservative))
 }
 
 // mayAsk returns the time from which a question to the peer is legal.
 func (r *Run) mayAsk(s *Socket, now Time) Time {
 	j, ok := r.judge(s, now, permissive)
-	if !ok || j.mode != Destroy || r.sparedByPartner(s, now, permissive) {
+	if !ok || j.mode != Destroy {
 		return Forever
 	}
-	return j.ask
+	return max(j.ask, r.sparedUntil(s, now, permissive))
 }
 
 // judge joins the sentences of all attachments.
@@ -409,10 +410,11 @@ func (r *Run) judge(s *Socket, now Time, how reading) (sentence, bool) {
 	if how == conservative && (r.is(Down, s.Netns, now, how) || r.is(PolicyUncertain, s.Netns, now, how)) {
 		return sentence{}, false
 	}
-	var all []sentence
+	var all, optional []sentence // optional: of attachments that may not be there
 	for _, changes := range r.Namespaces[s.Netns].Attachments {
 		var of []sentence
-		for _, p := range r.policies(s.Netns, changes, now) {
+		policies := r.policies(s.Netns, changes, now)
+		for _, p := range policies {
 			if p != nil {
 				of = append(of, sentenceOf(p, x.facts, x.begins, r.Bounds.MinGrace))
 			}
@@ -427,6 +429,17 @@ func (r *Run) judge(s *Socket, now Time, how reading) (sentence, bool) {
 			} else {
 				one = one.relax(o)
 			}
+		}
+		if how == permissive && slices.Contains(policies, nil) {
+			optional = append(optional, one)
+		} else {
+			all = append(all, one)
+		}
+	}
+	if len(all) == 0 && len(optional) > 0 { // one of them is there, or the namespace would not be registered
+		one := optional[0]
+		for _, o := range optional[1:] {
+			one = one.relax(o)
 		}
 		all = append(all, one)
 	}

@@ -67,7 +67,7 @@ func (r *Run) mustAsk(s *Socket, now Time) (Time, bool) {
 		return Forever, false
 	}
 	late, ok := r.judge(s, now, conservative)
-	if !ok || late.mode != Destroy || late.ask == Forever || r.sparedByPartner(s, now, conservative) {
+	if !ok || late.mode != Destroy || late.ask == Forever {
 		return Forever, false
 	}
 	x := r.at(s, now, permissive)
@@ -87,45 +87,54 @@ func (r *Run) mustAsk(s *Socket, now Time) (Time, bool) {
 	if p.silent {
 		at = plus(at, time.Duration(late.probes)*late.probeSpacing)
 	}
-	return at, true
+	return max(at, r.sparedUntil(s, now, conservative)), true
 }
 
-// sparedByPartner reports whether the other end protects the socket from destroy and question.
-func (r *Run) sparedByPartner(s *Socket, now Time, how reading) bool {
+// sparedUntil returns the time until which the other end protects the socket from destroy and question, if nothing changes:
+// 0 if it does not, Forever if it does whatever the time.
+func (r *Run) sparedUntil(s *Socket, now Time, how reading) Time {
 	p := s.Partner
 	if p == nil {
-		return false
+		return 0
 	}
-	return r.protects(p, now, how)
-}
-
-// protects reports whether an end protects the other one.
-func (r *Run) protects(p *Socket, now Time, how reading) bool {
 	x := r.at(p, now, how)
 	if !x.ok {
-		// It is frozen, not accepted, not half-closed, or closed. The first two protect.
-		accepted, frozen := p.Accepted, false
-		for _, e := range p.Events {
-			counts := e.Span.After <= now
-			if how == conservative {
-				counts = e.Span.Before <= now
-			}
-			switch {
-			case e.Kind == Accepted && (how == permissive && e.Span.Before <= now || how == conservative && e.Span.After <= now):
-				accepted = true
-			case e.Kind == Frozen && counts:
-				frozen = true
-			case e.Kind == Thawed && (how == permissive && e.Span.Before <= now || how == conservative && e.Span.After <= now):
-				frozen = false
-			case e.Kind == Closed && e.Span.Before <= now:
-				return false
-			}
+		if protectsUnjudged(p, now, how) {
+			return Forever
 		}
-		return frozen || !accepted
+		return 0
 	}
 	j, ok := r.judge(p, now, how)
-	if !ok {
-		return true
+	switch {
+	case !ok || j.mode != Destroy:
+		return Forever
+	case j.end == Forever || x.facts.unread:
+		return j.end
 	}
-	return j.mode != Destroy || j.end == Forever || x.facts.pending && now < j.end
+	return 0
+}
+
+// protectsUnjudged reports whether an end that is not judged protects the other one: it is frozen, or not accepted. Otherwise
+// it is not half-closed, or is closed.
+func protectsUnjudged(p *Socket, now Time, how reading) bool {
+	accepted, frozen := p.Accepted, false
+	protective := func(span Span) bool {
+		return how == permissive && span.After <= now || how == conservative && span.Before <= now
+	}
+	exposing := func(span Span) bool {
+		return how == permissive && span.Before <= now || how == conservative && span.After <= now
+	}
+	for _, e := range p.Events {
+		switch {
+		case e.Kind == Accepted && exposing(e.Span):
+			accepted = true
+		case e.Kind == Frozen && protective(e.Span):
+			frozen = true
+		case e.Kind == Thawed && exposing(e.Span):
+			frozen = false
+		case e.Kind == Closed && e.Span.Before <= now:
+			return false
+		}
+	}
+	return frozen || !accepted
 }

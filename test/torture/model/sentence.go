@@ -18,8 +18,9 @@ type facts struct {
 	socket      *Socket
 	state       State
 	roleUnknown bool // each role counts
-	pending     bool // bytes are unread or unacknowledged
-	unacked     bool
+	unread      bool // bytes
+	unacked     bool // bytes
+	pending     bool // either
 }
 
 // sentence is what one policy says of a socket: the most that is done to it, and when.

@@ -58,9 +58,10 @@ func (c *connection) tell(e *end, op agent.Op, kind model.EventKind) error {
 	a, err := e.process.order(agent.Order{Op: op, Conn: e.name})
 	if err == nil {
 		c.home.track.add(model.Event{Kind: kind, Span: span(a)})
-		if c.away.track != nil && op == agent.Forget {
-			c.away.track.add(model.Event{Kind: model.Closed, Span: span(a)})
+		if op == agent.Forget {
+			kind = model.Closed
 		}
+		c.away.track.add(model.Event{Kind: kind, Span: span(a)}) // a silent end hears nothing either
 	}
 	return err
 }
@@ -125,6 +126,7 @@ func (c *connection) send(from, to *end, n int) error {
 
 // writeUnacked writes bytes that a silent peer does not acknowledge.
 func (c *connection) writeUnacked(n int) error {
+	c.home.lost = true
 	a, err := c.home.process.order(agent.Order{Op: agent.Write, Conn: c.home.name, N: n, Unacked: true})
 	if err == nil {
 		c.home.sent += n
