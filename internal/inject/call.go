@@ -65,6 +65,12 @@ func (c *Call) Below(dir string) bool {
 	return below(c.Path()) || below(c.Target())
 }
 
+// Data returns n bytes of the caller's memory at an argument.
+func (c *Call) Data(arg, n int) ([]byte, error) {
+	data := make([]byte, n)
+	return data, c.read(c.Args[arg], data)
+}
+
 // String returns the call with its paths, or with its first three arguments.
 func (c *Call) String() string {
 	text := name(c.Number)

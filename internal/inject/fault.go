@@ -64,6 +64,23 @@ func Hang() Effect { return Effect{kind: hang} }
 // Kill kills the process with SIGKILL before the kernel executes the call.
 func Kill() Effect { return Effect{kind: kill} }
 
+// String returns the errno's name, or what happens.
+func (e Effect) String() string {
+	switch e.kind {
+	case fail:
+		return unix.ErrnoName(e.errno)
+	case short:
+		return "cut short"
+	case late:
+		return "late"
+	case hang:
+		return "hangs"
+	case kill:
+		return "killed"
+	}
+	return "none"
+}
+
 // Injected is a fault in effect.
 type Injected struct {
 	fault  Fault

@@ -13,11 +13,24 @@ import (
 	"testing"
 
 	"github.com/sasha-s/go-deadlock"
+
+	"github.com/halfclose/halfclose/internal/inject"
 )
 
 func TestMain(m *testing.M) {
 	// With the race detector go-cni checks for deadlocks, and reports the goroutines of this Go version as one.
 	deadlock.Opts.Disable = true
+	err := inject.Main()
+	if err == nil {
+		var had bool
+		if had, err = runOrder(); had && err == nil {
+			os.Exit(0)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 

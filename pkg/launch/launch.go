@@ -24,11 +24,12 @@ import (
 
 // Running reports whether a reaper listens on the unix socket at path. It does not block and sends nothing: a reaper that
 // is too busy to accept counts as running. So does one that cannot be reached for lack of permission, since starting
-// another would not help.
+// another would not help. If this process has too few descriptors to find out, none counts as running: the start reports
+// the lack, or the started reaper exits if another one runs.
 func Running(path string) bool {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return true
+		return errors.Is(err, fs.ErrPermission)
 	}
 	defer unix.Close(fd)
 	switch err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); {

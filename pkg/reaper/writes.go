@@ -20,9 +20,11 @@ const dirProbeInterval = 30 * time.Second
 // probeDirs finds out whether plugin and reaper can write their files, until ctx is done. The plugin cannot report it: its ADD
 // succeeds without a record unless failurePolicy is fail.
 func (r *Reaper) probeDirs(ctx context.Context) {
-	tick := time.NewTicker(r.probe)
+	tick, cleanTick := time.NewTicker(r.probe), time.NewTicker(temporariesInterval)
 	defer tick.Stop()
+	defer cleanTick.Stop()
 	persistent := filepath.Dir(r.cfg.SwitchPath)
+	r.removeTemporaries()
 	for {
 		r.reportWrite(api.UnwritableAttachments, r.cfg.Store.AttachmentsDir(), r.cfg.Store.Probe())
 		r.reportWrite(api.UnwritablePersistent, persistent, state.ProbeDir(persistent))
@@ -34,7 +36,29 @@ func (r *Reaper) probeDirs(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-cleanTick.C:
+			r.removeTemporaries()
 		}
+	}
+}
+
+// temporariesInterval is the time between two removals of temporary files.
+const temporariesInterval = 10 * time.Minute
+
+// removeTemporaries removes the temporary files of killed processes: plugins, commands, and earlier reapers.
+func (r *Reaper) removeTemporaries() {
+	errs := []error{
+		r.cfg.Store.Prune(),
+		state.RemoveTemporaries(r.cfg.Store.Dir(), filepath.Base(r.cfg.Store.CandidatesPath()), "descriptors"),
+	}
+	if r.cfg.SwitchPath != "" {
+		errs = append(errs, state.RemoveTemporaries(filepath.Dir(r.cfg.SwitchPath)))
+	}
+	if r.cfg.IdleDir != "" {
+		errs = append(errs, state.RemoveTemporaries(r.cfg.IdleDir, "*.ndjson"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		r.warnings.warn(WarnWrites, "cannot remove temporary files of killed processes", "error", err)
 	}
 }
 
