@@ -128,9 +128,9 @@ func scrape(ctx context.Context) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// settled is the part of a run in which the load is steady: after the first namespaces have been replaced, until the last ones
+// steadyPart is the part of a run in which the load is steady: after the first namespaces have been replaced, until the last ones
 // end.
-func settled(duration time.Duration) (from, to time.Duration) {
+func steadyPart(duration time.Duration) (from, to time.Duration) {
 	return duration / 4, duration - min(15*time.Second, duration/8)
 }
 
@@ -146,7 +146,7 @@ func (m *meter) judge(report *verdict.Report, stalled func(from, to model.Time) 
 	for i := range all {
 		all[i] = *m.series[all[i].Name]
 	}
-	from, to := settled(m.ran)
+	from, to := steadyPart(m.ran)
 	for _, s := range append(all, late) {
 		part := s.Between(from, to)
 		fmt.Println("soak:", part.String())

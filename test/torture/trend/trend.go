@@ -22,7 +22,7 @@ type Point struct {
 type Series struct {
 	Name, Unit string
 	Points     []Point
-	// Least is the least rise that counts: a smaller one is of no interest even without noise.
+	// Least is the least increase that counts: a smaller one is of no interest even without noise.
 	Least float64
 }
 
@@ -39,7 +39,7 @@ func (s *Series) Between(from, to time.Duration) Series {
 // maxPairs bounds the pairs of which Slope takes the median.
 const maxPairs = 1 << 20
 
-// Slope estimates the rise in a second: the median slope of all pairs of a sample of the first half and one of the second
+// Slope estimates the increase in a second: the median slope of all pairs of a sample of the first half and one of the second
 // (Theil and Sen, between halves). Up to a quarter of the samples may have any value.
 func (s *Series) Slope() float64 {
 	half := len(s.Points) / 2
@@ -59,9 +59,9 @@ func (s *Series) Slope() float64 {
 	return median(slopes)
 }
 
-// Rise returns by how much the line of Slope rises over all samples, and their noise: the spread of their distances from that
+// Increase returns by how much the line of Slope rises over all samples, and their noise: the spread of their distances from that
 // line, by the median, scaled to a standard deviation.
-func (s *Series) Rise() (rise, noise float64) {
+func (s *Series) Increase() (increase, noise float64) {
 	if len(s.Points) < 4 {
 		return 0, 0
 	}
@@ -80,8 +80,8 @@ func (s *Series) Rise() (rise, noise float64) {
 
 // IsRising reports whether the figure rises by more than twice its noise, and by at least Least.
 func (s *Series) IsRising() bool {
-	rise, noise := s.Rise()
-	return rise >= s.Least && rise > 2*noise
+	increase, noise := s.Increase()
+	return increase >= s.Least && increase > 2*noise
 }
 
 // String returns a line with the figures at both ends and the curve.
@@ -93,11 +93,11 @@ func (s *Series) String() string {
 	if s.IsRising() {
 		verdict = "RISES"
 	}
-	rise, noise := s.Rise()
+	increase, noise := s.Increase()
 	columns := s.columns(48)
 	first, last := columns[0], columns[len(columns)-1]
 	return fmt.Sprintf("%-11s %8.2f %s %8.2f %-5s %+.2f in %v, noise %.2f: %s", s.Name, first, curve(columns), last, s.Unit,
-		rise, (s.Points[len(s.Points)-1].At - s.Points[0].At).Round(time.Second), noise, verdict)
+		increase, (s.Points[len(s.Points)-1].At - s.Points[0].At).Round(time.Second), noise, verdict)
 }
 
 // columns returns the medians of up to n parts of the samples.
