@@ -171,6 +171,11 @@ DURATION ?= 10m
 soak: build ## Run a reaper under a steady load for DURATION (10m), and fail if memory, descriptors, goroutines, threads or lateness rise (root)
 	@go run ./test/torture -soak -profile soak -finder bpf -duration '$(DURATION)'
 
+FIGURES ?= docs/images/growth.json
+.PHONY: curves
+curves: ## Draw the curves in docs/images from the figures of scripts/bench.sh -only growth -output json (FIGURES=)
+	@cd tools/curves && go run . '$(abspath $(FIGURES))' '$(abspath docs/images)'
+
 ##@ Develop
 
 .PHONY: generate

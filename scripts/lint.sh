@@ -36,7 +36,7 @@ scripts/licences.sh || status=1
 
 lint=$(scripts/tool.sh golangci-lint)
 "$lint" run "$@" || status=1
-for module in cluster tools/image tools/release tools/chart test/e2e/runtimes; do # the modules with Go code
+for module in cluster tools/curves tools/image tools/release tools/chart test/e2e/runtimes; do # the modules with Go code
   (cd "$module" && "$lint" run "$@") || status=1
 done
 
