@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/inject"
 	"github.com/halfclose/halfclose/test/node"
 	"github.com/halfclose/halfclose/test/torture/agent"
 	"github.com/halfclose/halfclose/test/torture/world"
@@ -38,6 +39,7 @@ type options struct {
 	log        string
 	concurrent int
 	quiet      bool // no disturbances
+	only       string
 	verbose    bool
 	soak       bool // sample what the reaper uses, and fail if it rises
 }
@@ -46,6 +48,10 @@ type options struct {
 const seedVar = "_HALFCLOSE_TORTURE_SEED"
 
 func run(args []string) int {
+	if err := inject.Main(); err != nil {
+		fmt.Fprintln(os.Stderr, "torture:", err)
+		return exitBroken
+	}
 	if len(args) == 1 && args[0] == world.AgentCommand {
 		if err := agent.Run(os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "torture: agent:", err)
@@ -93,6 +99,7 @@ func parse(args []string) (o options, err error) {
 	f.StringVar(&o.log, "log", "bin/torture", "the directory of the logs")
 	f.IntVar(&o.concurrent, "namespaces", 12, "how many exist at the same time")
 	f.BoolVar(&o.quiet, "quiet", false, "no disturbances")
+	f.StringVar(&o.only, "disturbances", "", "only these, with commas")
 	f.BoolVar(&o.verbose, "v", false, "print the schedule too, which is in the log")
 	f.BoolVar(&o.soak, "soak", false, "sample memory, descriptors, goroutines, threads and lateness, and fail if one rises: use it with -profile soak")
 	if err := f.Parse(args); err != nil {

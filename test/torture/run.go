@@ -54,7 +54,8 @@ type session struct {
 	logging sync.Mutex
 	log     *bufio.Writer
 	effects []model.Effect
-	meter   *meter // of a soak
+	meter   *meter   // of a soak
+	wrong   []string // what disturbances have seen
 }
 
 // torture runs the test on its node, and returns the exit code.
@@ -110,7 +111,11 @@ func (s *session) run(ctx context.Context) (faults int, err error) {
 	}
 	options := plan.Options{Seed: s.o.seed, Duration: s.o.duration, Finder: s.o.finder, Concurrent: s.o.concurrent, Profile: profile}
 	if !s.o.quiet {
-		for _, m := range disturb.Catalog() {
+		catalog, err := disturb.Choose(s.o.only)
+		if err != nil {
+			return 0, err
+		}
+		for _, m := range catalog {
 			options.Disturbances = append(options.Disturbances, plan.Entry{Name: m.Name, Weight: m.Weight, Lasts: m.Lasts})
 		}
 	}
@@ -233,6 +238,11 @@ func (s *session) disturb(ctx context.Context) error {
 		s.logf("disturbance %s begins", d.Name)
 		effects, err := makers[d.Name].Make(rand.New(rand.NewPCG(d.Seed, 0))).Run(ctx, s.node)
 		s.effects = append(s.effects, effects...)
+		if v, ok := errors.AsType[*disturb.Violation](err); ok {
+			s.logf("disturbance %s: %v", d.Name, v)
+			s.wrong = append(s.wrong, d.Name+": "+v.What)
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("disturbance %s: %w", d.Name, err)
 		}
@@ -263,7 +273,7 @@ func (s *session) judge(leaks []string) int {
 			f.WriteSchedule(os.Stdout, run, s.start)
 		}
 	}
-	faults := s.world.Faults()
+	faults := append(s.world.Faults(), s.wrong...)
 	for i, text := range append(leaks, faults...) {
 		fmt.Fprintln(s.log, text)
 		if i < 20 {

@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/inject"
 	"github.com/halfclose/halfclose/test/torture/model"
 )
 
@@ -53,12 +55,42 @@ func (r *Reaper) SetArgs(args ...string) {
 }
 
 // Start starts the process.
-func (r *Reaper) Start() error {
+func (r *Reaper) Start() error { return r.start(nil, (*exec.Cmd).Start) }
+
+// StartInjected starts the process under a supervisor of these system calls.
+func (r *Reaper) StartInjected(calls []uintptr, faults ...inject.Fault) (s *inject.Supervisor, err error) {
+	err = r.start(nil, func(cmd *exec.Cmd) (err error) {
+		s, err = inject.Start(cmd, calls, faults...)
+		return err
+	})
+	return s, err
+}
+
+// HandOver starts another process that waits for the first, and stops the first with SIGTERM.
+func (r *Reaper) HandOver(patience time.Duration) error {
+	r.mu.Lock()
+	first, exited := r.cmd, r.exited
+	r.mu.Unlock()
+	if err := r.start([]string{"--wait"}, (*exec.Cmd).Start); err != nil {
+		return err
+	}
+	if err := first.Process.Signal(unix.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-exited:
+		return nil
+	case <-time.After(patience):
+		return fmt.Errorf("the reaper has not exited within %v of SIGTERM", patience)
+	}
+}
+
+func (r *Reaper) start(more []string, start func(*exec.Cmd) error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	cmd := exec.Command(r.program, append([]string{"reaper"}, r.args...)...)
+	cmd := exec.Command(r.program, slices.Concat([]string{"reaper"}, r.args, more)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), r.env...), r.log, r.log
-	if err := cmd.Start(); err != nil {
+	if err := start(cmd); err != nil {
 		return fmt.Errorf("start the reaper: %w", err)
 	}
 	exited := make(chan struct{})

@@ -1,0 +1,102 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package disturb
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/inject"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/test/torture/model"
+)
+
+// finders are changes of the finder.
+func finders() []Maker {
+	return []Maker{
+		maker("other-finder", 2, 8*time.Second, func(r *rand.Rand) run {
+			lasts := between(r, 2*time.Second, 5*time.Second)
+			return func(ctx context.Context, n *Node) ([]model.Effect, error) {
+				args := n.Reaper.Args()
+				other := "sockdiag"
+				if slices.Contains(args, "--finder=sockdiag") {
+					other = "auto"
+				}
+				others := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return strings.HasPrefix(a, "--finder=") })
+				return n.during(ctx, lasts, func() error {
+					n.Reaper.SetArgs(append(others, "--finder="+other)...)
+					return n.Reaper.Start()
+				}, args)
+			}
+		}),
+		maker("bpf-refused", 1, 8*time.Second, func(r *rand.Rand) run {
+			lasts := between(r, 2*time.Second, 5*time.Second)
+			return func(ctx context.Context, n *Node) ([]model.Effect, error) {
+				return n.during(ctx, lasts, func() error {
+					_, err := n.Reaper.StartInjected([]uintptr{unix.SYS_BPF},
+						inject.Fault{Calls: []uintptr{unix.SYS_BPF}, Effect: inject.Fail(unix.EPERM)})
+					return err
+				}, n.Reaper.Args())
+			}
+		}),
+		// The programs fail while the reaper runs: it falls back to sock_diag, and recovers with an empty set.
+		maker("bpf-fails", 2, 18*time.Second, func(r *rand.Rand) run {
+			skip := r.IntN(20)
+			return func(ctx context.Context, n *Node) ([]model.Effect, error) {
+				args := n.Reaper.Args()
+				var s *inject.Supervisor
+				effects, err := n.replaceReaperBy(ctx, 0, func() (err error) {
+					s, err = n.Reaper.StartInjected([]uintptr{unix.SYS_BPF})
+					return err
+				})
+				if err != nil {
+					return nil, err
+				}
+				since := effects[0].Since
+				if isBPF, err := n.usesBPF(ctx); err != nil || !isBPF {
+					more, err := n.replaceReaper(ctx, 0, args...)
+					return append(effects, more...), err
+				}
+				fault := s.Inject(inject.Fault{Calls: []uintptr{unix.SYS_BPF}, Skip: skip, Effect: inject.Fail(unix.EIO)})
+				if err := n.awaitStatus(ctx, "the finder falls back", func(s *api.Status) bool { return s.Finder.Name == "sockdiag" }); err != nil {
+					return nil, err
+				}
+				fault.Lift()
+				if err := n.awaitStatus(ctx, "the finder recovers", func(s *api.Status) bool { return s.Finder.Name == "bpf" }); err != nil {
+					return nil, err
+				}
+				if _, err := n.replaceReaper(ctx, 0, args...); err != nil {
+					return nil, err
+				}
+				return append(possibly(since, "", model.Down, model.RoleUnknown), effects...), s.Err()
+			}
+		}),
+	}
+}
+
+// usesBPF reports whether the finder is bpf.
+func (n *Node) usesBPF(ctx context.Context) (bool, error) {
+	s, err := n.client().Status(ctx)
+	return s.Finder.Name == "bpf", err
+}
+
+// during replaces the reaper by another for a time. Sockets may be found later meanwhile, and their roles may be unknown.
+func (n *Node) during(ctx context.Context, lasts time.Duration, start func() error, args []string) ([]model.Effect, error) {
+	since := model.Now()
+	if _, err := n.replaceReaperBy(ctx, 0, start); err != nil {
+		return nil, err
+	}
+	if err := sleep(ctx, lasts); err != nil {
+		return nil, err
+	}
+	if _, err := n.replaceReaper(ctx, 0, args...); err != nil {
+		return nil, err
+	}
+	return possibly(since, "", model.Down, model.RoleUnknown), nil
+}
