@@ -69,3 +69,9 @@ func (p Problems) Err() error {
 func whole(format string, args ...any) Problems {
 	return Problems{{Message: fmt.Sprintf(format, args...)}}
 }
+
+// maxFirst is how many problems a status and a log message list.
+const maxFirst = 16
+
+// First returns the first problems, as many as a status and a log message list.
+func (p Problems) First() Problems { return p[:min(len(p), maxFirst)] }

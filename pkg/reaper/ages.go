@@ -161,18 +161,18 @@ func (l *loop) keepAges(id netns.Identity, histories []aged, expires, at monotim
 }
 
 // restoreAges restores the candidates that an earlier registration or an earlier reaper had in the network namespaces
-// that are registered now. The examiner looks at each at once.
-func (l *loop) restoreAges(at monotime.Time) {
+// that have changed. The examiner looks at each at once.
+func (l *loop) restoreAges(changed []*registered, at monotime.Time) {
 	if !l.ready {
 		l.restoreSaved(at)
 		l.noticeLostAges()
 		l.saved = savedAges{}
 	}
-	for id, ns := range l.registry.namespaces {
+	for _, ns := range changed {
 		if !ns.isSwept() {
 			continue
 		}
-		for _, h := range l.ages.take(id, at) {
+		for _, h := range l.ages.take(ns.Identity, at) {
 			l.tracker.restore(ns, h, at)
 		}
 	}
@@ -250,8 +250,11 @@ type savedAges struct {
 // interval at which a reaper writes the file.
 func (l *loop) noticeLostAges() {
 	s := &l.saved
-	older := func(r state.Record) bool { return r.Time.Before(l.began.Add(-l.saveInterval)) }
-	if s.missing && slices.ContainsFunc(l.registry.census.records, older) {
+	isOlder := false
+	for _, ns := range l.registry.namespaces {
+		isOlder = isOlder || slices.ContainsFunc(ns.records, func(r state.Record) bool { return r.Time.Before(l.began.Add(-l.saveInterval)) })
+	}
+	if s.missing && isOlder {
 		s.lost = "no saved ages, although attachments are older than this reaper"
 		l.warnings.warn(WarnSavedAges, "no saved ages: idle times start now", "file", l.cfg.Store.CandidatesPath())
 	}

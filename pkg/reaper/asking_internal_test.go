@@ -216,7 +216,7 @@ func TestQuestionIsCancelled(t *testing.T) {
 		destroyed bool
 	}{
 		"by progress": {change: moved, phase: phaseTimed},
-		"by a DEL":    {change: func(l *loop, _ *registered) { l.applyCensus(census{}) }, phase: phaseDropped},
+		"by a DEL":    {change: func(l *loop, _ *registered) { l.applyCensus(censusOf(l.registry)) }, phase: phaseDropped},
 		"by the end of its grace": {
 			change: func(*loop, *registered) { time.Sleep(time.Hour) }, phase: phaseDropped, destroyed: true,
 		},

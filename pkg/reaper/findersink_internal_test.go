@@ -14,7 +14,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/state"
 )
 
 func TestSweepLagIgnoresNamespacesThatAreNotSwept(t *testing.T) {
@@ -35,12 +34,12 @@ func TestSweepLagIgnoresNamespacesThatAreNotSwept(t *testing.T) {
 			l, ns := newTestLoop(t, policy.Destroy)
 			r := recordOf(1, "eth0")
 			r.Netns.Identity, r.Layers = ns.Identity, LayersOf(ns.policies[0])
-			l.applyCensus(census{records: []state.Record{r}})
+			l.applyCensus(censusOf(l.registry, r))
 			l.swept(&finder.Sweep{Began: now(), Late: tc.late}, []netns.Identity{ns.Identity})
 			p := ns.policies[0]
 			tc.change(&p)
 			r.Layers = LayersOf(p)
-			l.applyCensus(census{records: []state.Record{r}})
+			l.applyCensus(censusOf(l.registry, r))
 			l.checkSweepLag(now())
 			if l.sweeping.lag != tc.want || l.sweeping.warned != (tc.want > 0) {
 				t.Errorf("it lags by %v, and that was said: %v; want %v", l.sweeping.lag, l.sweeping.warned, tc.want)

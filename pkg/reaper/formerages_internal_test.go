@@ -40,8 +40,8 @@ func TestAgesSurviveDELAndADD(t *testing.T) {
 			renew: func(_ *testing.T, l *loop, r state.Record) *loop {
 				off := r
 				off.Layers = LayersOf(policy.Policy{Mode: policy.Off})
-				l.applyCensus(census{records: []state.Record{off}})
-				l.applyCensus(census{records: []state.Record{r}})
+				l.applyCensus(censusOf(l.registry, off))
+				l.applyCensus(censusOf(l.registry, r))
 				return l
 			},
 		},
@@ -50,8 +50,8 @@ func TestAgesSurviveDELAndADD(t *testing.T) {
 			renew: func(t *testing.T, l *loop, r state.Record) *loop {
 				next, _ := newTestLoop(t, policy.Destroy)
 				restart(t, l, next)
-				next.applyCensus(census{})
-				next.applyCensus(census{records: []state.Record{r}})
+				next.applyCensus(censusOf(next.registry))
+				next.applyCensus(censusOf(next.registry, r))
 				return next
 			},
 		},
@@ -62,19 +62,19 @@ func TestAgesSurviveDELAndADD(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, ns := newTestLoop(t, policy.Destroy)
 				r := registration(ns)
-				l.applyCensus(census{records: []state.Record{r}})
+				l.applyCensus(censusOf(l.registry, r))
 				ns = l.registry.namespaces[ns.Identity]
 				see(l, ns.Identity, lateLook(7))
 				start := ns.candidates[7].history.Start
 				ns.candidates[7].history.Role = policy.RoleServer
 				time.Sleep(time.Second)
-				l.applyCensus(census{})
+				l.applyCensus(censusOf(l.registry))
 				if len(ns.candidates) != 0 || l.ages.count != 1 {
 					t.Fatalf("%d candidates, %d ages are kept", len(ns.candidates), l.ages.count)
 				}
 				time.Sleep(tc.away)
 				if tc.renew == nil {
-					l.applyCensus(census{records: []state.Record{r}})
+					l.applyCensus(censusOf(l.registry, r))
 				} else {
 					l = tc.renew(t, l, r)
 				}
@@ -172,14 +172,14 @@ func TestStartWithoutUsableAgesIsCounted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l, ns := newTestLoop(t, policy.Destroy)
 			l.saved = tc.saved
-			var c census
+			var records []state.Record
 			if tc.record >= 0 {
 				r := registration(ns)
 				r.Time = l.began.Add(-tc.record)
-				c.records = append(c.records, r)
+				records = append(records, r)
 			}
-			l.applyCensus(c)
-			l.applyCensus(c)
+			l.applyCensus(censusOf(l.registry, records...))
+			l.applyCensus(censusOf(l.registry, records...))
 			status, m := wholeStatus(l), l.metrics()
 			if got := status.AgesLost != ""; got != tc.want || m.AgesLost != map[bool]uint64{true: 1}[tc.want] {
 				t.Errorf("the status says %q, the metric %d", status.AgesLost, m.AgesLost)

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/census"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
@@ -110,9 +111,6 @@ func (k *kernel) DestroyAll(ids []inetdiag.ID, ready func(int) bool, yield func(
 
 func (k *kernel) Close() error { return nil }
 
-// patience bounds a wait for an event that must happen, even on a busy machine.
-const patience = 30 * time.Second
-
 // testGrace is the grace of the namespaces of pure tests.
 const testGrace = 20 * time.Second
 
@@ -126,4 +124,36 @@ func newRegistered(inode uint64) *registered {
 		records:  []state.Record{{Netns: state.Netns{Path: "/nowhere"}, Layers: LayersOf(p)}},
 		resolved: []policy.Resolved{LayersOf(p).Resolve(0)},
 	}
+}
+
+// censusOf returns the difference between what a registry knows and a census with these records alone.
+func censusOf(r *registry, records ...state.Record) (u census.Update) {
+	return censusWith(r, 0, records...)
+}
+
+// censusWith is censusOf with a minimum grace.
+func censusWith(r *registry, minGrace time.Duration, records ...state.Record) (u census.Update) {
+	u.Active = len(records)
+	groups := make(map[netns.Identity]*census.Namespace)
+	for id := range r.namespaces {
+		groups[id] = &census.Namespace{Identity: id}
+	}
+	for _, rec := range records {
+		id := rec.Netns.Identity
+		if groups[id] == nil {
+			groups[id] = &census.Namespace{Identity: id}
+		}
+		groups[id].Records = append(groups[id].Records, rec)
+		groups[id].Resolved = append(groups[id].Resolved, rec.Layers.Resolve(minGrace))
+	}
+	for _, n := range groups {
+		u.Namespaces = append(u.Namespaces, *n)
+	}
+	return u
+}
+
+// updateTo has a registry take a census with these records alone.
+func updateTo(r *registry, at monotime.Time, records ...state.Record) changes {
+	u := censusOf(r, records...)
+	return r.update(&u, at)
 }

@@ -10,9 +10,9 @@ import (
 
 	"github.com/halfclose/halfclose/internal/writelog"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/simulate"
 )
@@ -98,17 +98,10 @@ func (l *loop) addLiving(t simulate.Table, ns *registered, at monotime.Time) {
 	}
 }
 
-// sampleLooks makes the finder look at each socket at least once per sample.
-func sampleLooks(all map[netns.Identity]*registered, sample time.Duration) {
-	if sample == 0 {
-		return
-	}
-	for _, ns := range all {
-		if ns.isSwept() {
-			// The bpf finder walks at the interval Repair, and reads its set four times per Patience.
-			ns.Interval, ns.Repair, ns.Patience = min(ns.Interval, sample), min(cmp.Or(ns.Repair, ns.Interval), sample), min(ns.Patience, 4*sample)
-		}
-	}
+// sampleLooks makes the finder look at each socket of a network namespace at least once per sample.
+func sampleLooks(n *finder.Netns, sample time.Duration) {
+	// The bpf finder walks at the interval Repair, and reads its set four times per Patience.
+	n.Interval, n.Repair, n.Patience = min(n.Interval, sample), min(cmp.Or(n.Repair, n.Interval), sample), min(n.Patience, 4*sample)
 }
 
 // idleInterval is the time between two writes of the idle times: a kill loses that much.

@@ -22,7 +22,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/prober"
 	"github.com/halfclose/halfclose/pkg/simulate"
-	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // endsOf counts the sockets of a table by how they ended.
@@ -62,7 +61,7 @@ func TestEveryEndIsCounted(t *testing.T) {
 			l.tracker.handle(ns.candidates[7], eventNotShown, now())
 			runUntilQuiet(l, k)
 		},
-		simulate.Unregistered: func(l *loop, _ *registered, _ *kernel) { l.applyCensus(census{}) },
+		simulate.Unregistered: func(l *loop, _ *registered, _ *kernel) { l.applyCensus(censusOf(l.registry)) },
 		simulate.NetnsGone: func(l *loop, ns *registered, _ *kernel) {
 			l.failed(ns.Identity, fs.ErrNotExist)
 		},
@@ -113,7 +112,7 @@ func TestRestartKeepsIdleTimesAndDoublesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, ns := newTestLoop(t, policy.Observe)
 		r := registration(ns)
-		first.applyCensus(census{records: []state.Record{r}})
+		first.applyCensus(censusOf(first.registry, r))
 		ns = first.registry.namespaces[ns.Identity]
 		see(first, ns.Identity, lateLook(7), lateLook(8), lateLook(9))
 		time.Sleep(9 * time.Minute)
@@ -126,7 +125,7 @@ func TestRestartKeepsIdleTimesAndDoublesNothing(t *testing.T) {
 		next, _ := newTestLoop(t, policy.Observe)
 		restart(t, first, next)
 		time.Sleep(time.Hour)
-		next.applyCensus(census{records: []state.Record{r}})
+		next.applyCensus(censusOf(next.registry, r))
 		ns = next.registry.namespaces[ns.Identity]
 		runUntilQuiet(next, &kernel{written: map[uint64]uint64{7: 5}, gone: map[uint64]bool{8: true}})
 		if ended := next.takeEnded(); len(ended) != 0 {
@@ -150,12 +149,12 @@ func TestDELAndADDCountASocketOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns := newTestLoop(t, policy.Observe)
 		r := registration(ns)
-		l.applyCensus(census{records: []state.Record{r}})
+		l.applyCensus(censusOf(l.registry, r))
 		ns = l.registry.namespaces[ns.Identity]
 		see(l, ns.Identity, lateLook(7))
 		time.Sleep(time.Minute)
-		l.applyCensus(census{})
-		l.applyCensus(census{records: []state.Record{r}})
+		l.applyCensus(censusOf(l.registry))
+		l.applyCensus(censusOf(l.registry, r))
 		runUntilQuiet(l, new(kernel))
 		ns = l.registry.namespaces[ns.Identity]
 		living := make(simulate.Table)
@@ -183,10 +182,10 @@ func TestGraceInForceIsOfModeDestroy(t *testing.T) {
 
 func TestSampleBoundsTheDistanceOfLooks(t *testing.T) {
 	p := policy.Default()
-	r := newRegistry(0)
+	r := newRegistry()
 	for _, sample := range []time.Duration{0, 5 * time.Second, time.Hour} {
 		r.sample = sample
-		r.update(census{records: []state.Record{recordOf(1, "eth0")}}, moment(0))
+		updateTo(r, moment(0), recordOf(1, "eth0"))
 		for _, ns := range r.namespaces {
 			want := time.Duration(p.ProbeAfter) / 4
 			if sample == 5*time.Second {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/census"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
@@ -53,13 +54,12 @@ type loop struct {
 	loggedMode     policy.Mode // the node's effective mode that was logged
 	warnedLookAge  bool
 	saveInterval   time.Duration
-	noticed        map[string]bool // warnings about records that were logged
 }
 
 func newLoop(cfg Config, w *warnings, h *histograms, boot, kernelProblem string) *loop {
 	caps := newCaps(cfg.Mode, cfg.SwitchPath, kernelProblem, cfg.Clock.Wall)
 	l := &loop{
-		cfg: cfg, clock: cfg.Clock, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), histograms: h, registry: newRegistry(cfg.MinGrace),
+		cfg: cfg, clock: cfg.Clock, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), histograms: h, registry: newRegistry(),
 		caps: caps, loggedMode: caps.view.Effective,
 		budget: newBudget(cfg.MaxDestroysPerSecond), history: newHistory(cfg.Log),
 		saveInterval: defaultSaveInterval,
@@ -160,21 +160,20 @@ func (l *loop) untilWork(now monotime.Time, wall time.Time) time.Duration {
 
 // isIdle reports whether there has been no record for Config.IdleExit.
 func (l *loop) isIdle(now monotime.Time) bool {
-	if !l.ready || len(l.registry.census.records)+len(l.registry.census.inert) > 0 {
+	if !l.ready || l.registry.census.Active+len(l.registry.census.Inert) > 0 {
 		l.idleSince = now
 	}
 	return l.cfg.IdleExit > 0 && now.Sub(l.idleSince) >= l.cfg.IdleExit
 }
 
 // applyCensus updates the registered network namespaces.
-func (l *loop) applyCensus(c census) {
+func (l *loop) applyCensus(u census.Update) {
 	at := l.clock.Now()
-	ch := l.registry.update(c, at)
-	for _, ns := range l.registry.namespaces {
+	ch := l.registry.update(&u, at)
+	for _, ns := range ch.changed {
 		ns.limit = l.caps.limit(ns)
 	}
-	l.noticeRecords(c)
-	l.reportPolicyCopy(c.policyFile.CopyProblem)
+	l.reportPolicyCopy(u.PolicyFile.CopyProblem)
 	for _, ns := range ch.removed {
 		l.forget(ns, at)
 	}
@@ -185,7 +184,7 @@ func (l *loop) applyCensus(c census) {
 		}
 		l.tracker.rejudge(ns, at)
 	}
-	l.restoreAges(at)
+	l.restoreAges(ch.changed, at)
 	l.ready = true
 	l.netnsChanged = l.netnsChanged || ch.targets
 }

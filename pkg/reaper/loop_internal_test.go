@@ -177,7 +177,7 @@ func TestUnregisteredNamespaceIsDroppedWithItsQueues(t *testing.T) {
 	see(l, ns.Identity, overdueLook(3))
 	j = nextOf(t, l, 1)
 	new(kernel).examine(j)
-	l.applyCensus(census{}) // its DEL, while the examiner is at work
+	l.applyCensus(censusOf(l.registry)) // its DEL, while the examiner is at work
 	l.examined(j, now())
 	noneNext(t, l)
 	if _, ok := l.tracker.nextDue(); ok || l.tracker.budgetQ.Len()+l.tracker.examineQ.Len() != 0 || len(ns.candidates) != 0 || !l.netnsChanged {
@@ -191,12 +191,12 @@ func TestNamespaceThatIsNoLongerSweptDropsItsCandidates(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	r := recordOf(1, "eth0")
 	r.Netns.Identity, r.Layers = ns.Identity, LayersOf(ns.policies[0])
-	l.applyCensus(census{records: []state.Record{r}})
+	l.applyCensus(censusOf(l.registry, r))
 	see(l, ns.Identity, overdueLook(1))
 	j := nextOf(t, l, 1)
 	new(kernel).examine(j)
 	r.Layers = LayersOf(policy.Policy{Mode: policy.Off})
-	l.applyCensus(census{records: []state.Record{r}}) // while the examiner is at work
+	l.applyCensus(censusOf(l.registry, r)) // while the examiner is at work
 	l.examined(j, now())
 	see(l, ns.Identity, overdueLook(1), overdueLook(2)) // the finder has not heard of it yet
 	noneNext(t, l)
@@ -234,9 +234,9 @@ func TestLoopIdle(t *testing.T) {
 	}
 	idle(time.Minute-1, false)
 	idle(time.Minute, true)
-	l.registry.census.records = []state.Record{{}}
+	l.registry.census.Active = 1
 	idle(time.Hour, false)
-	l.registry.census.records = nil
+	l.registry.census.Active = 0
 	idle(time.Hour+time.Minute-1, false)
 	idle(time.Hour+time.Minute, true)
 	l.cfg.IdleExit = 0

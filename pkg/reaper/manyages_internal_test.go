@@ -13,7 +13,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/simulate"
-	"github.com/halfclose/halfclose/pkg/state"
 )
 
 func TestHalfAMillionAgesSurviveARestart(t *testing.T) {
@@ -44,7 +43,7 @@ func TestHalfAMillionAgesSurviveARestart(t *testing.T) {
 	if next.saved.candidates, _, err = decodeCandidates(file.Bytes(), savedTestBoot, now()); err != nil {
 		t.Fatal(err)
 	}
-	next.applyCensus(census{records: []state.Record{registration(many), registration(few)}})
+	next.applyCensus(censusOf(next.registry, registration(many), registration(few)))
 	for ns, n := range map[*registered]int{many: flood, few: beside} {
 		if got := len(next.registry.namespaces[ns.Identity].candidates); got != n {
 			t.Errorf("%d of %d are restored", got, n)

@@ -112,9 +112,9 @@ func (l *loop) metrics() Metrics {
 	m := Metrics{
 		canAsk: l.tracker.canAsk,
 		Finder: l.finder.Name, Mode: l.caps.view.Effective,
-		Attachments: len(l.registry.census.records), Inert: l.registry.census.inertAttachments(),
+		Attachments: l.registry.census.Active, Inert: l.registry.census.InertAttachments(),
 		Netns: len(l.registry.namespaces), Unreachable: l.unreachable(), AgesLost: l.ages.lost,
-		RecordProblems: l.registry.census.mistakes(),
+		RecordProblems: l.registry.census.Mistakes,
 		Sockets:        make(map[CountKey]int),
 		Oldest:         map[inetdiag.State]time.Duration{inetdiag.CloseWait: 0, inetdiag.FinWait2: 0},
 		Spared:         make(map[policy.Reason]int), Queued: l.tracker.budgetQ.Len(),
@@ -135,7 +135,7 @@ func (l *loop) metrics() Metrics {
 		m.Spared[r] = 0
 	}
 	m.Adoption = l.adoption()
-	m.PolicyFileErrors = len(l.registry.census.policyFile.Problems)
+	m.PolicyFileErrors = len(l.registry.census.PolicyFile.Problems)
 	m.Switches = slices.Clone(l.caps.inForce.Scoped)
 	if node := l.caps.inForce.Node; node != nil {
 		m.Switches = append(m.Switches, *node)
@@ -244,15 +244,4 @@ func errnoName(errno unix.Errno) string {
 		return "EOPNOTSUPP" // on Linux ENOTSUP is the same
 	}
 	return unix.ErrnoName(errno)
-}
-
-// mistakes counts the unreadable files and the records with configuration mistakes.
-func (c *census) mistakes() int {
-	n := len(c.problems)
-	for _, r := range c.records {
-		if len(r.Warnings) > 0 {
-			n++
-		}
-	}
-	return n
 }

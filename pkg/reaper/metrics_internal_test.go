@@ -18,7 +18,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // meteredLoop returns a loop with one network namespace, of a pod in that Kubernetes namespace.
@@ -91,18 +90,6 @@ func TestSocketsAreCountedByNamespaceAndStateWithTheOldest(t *testing.T) {
 	}
 	if oldest := m.Oldest[inetdiag.FinWait2]; oldest < 5*time.Second || oldest >= 10*time.Second {
 		t.Errorf("the oldest in FIN_WAIT2 is %v old", oldest)
-	}
-}
-
-func TestMistakesInRecordsAreProblemsToo(t *testing.T) {
-	l, _ := meteredLoop(t, "")
-	l.registry.census = census{
-		records:  []state.Record{{Warnings: []string{"one", "two"}}, {}, {Warnings: []string{"three"}}},
-		inert:    []inertRecord{{}},
-		problems: []state.Problem{{File: "x"}},
-	}
-	if m := wholeMetrics(l); m.Attachments != 3 || m.Inert != 1 || m.RecordProblems != 3 {
-		t.Errorf("%d attachments, %d inert, %d problems", m.Attachments, m.Inert, m.RecordProblems)
 	}
 }
 

@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -20,7 +20,7 @@ import (
 type caps struct {
 	view      api.ModeView
 	path      string
-	info      os.FileInfo // of the switch file when it was read; nil if it did not exist
+	stamp     hostfs.Stamp // of the switch file when it was read; zero if it did not exist
 	checkedAt time.Time
 	readAt    time.Time
 	wall      func() time.Time              // the wall clock
@@ -44,27 +44,13 @@ func (c *caps) refresh(now time.Time) bool {
 		return false
 	}
 	c.checkedAt = now
-	info, err := os.Stat(c.path)
-	if err != nil {
-		info = nil
-	}
-	isAbsent := info == nil && c.info == nil && c.view.SwitchProblem == ""
-	if isAbsent || info != nil && c.info != nil && isSameFile(info, c.info) && c.isReadAfterChange() {
+	stamp := stampOf(c.path)
+	isAbsent := stamp == hostfs.Stamp{} && c.view.SwitchProblem == ""
+	if stamp == c.stamp && (isAbsent || stamp.ShowsChangesAfter(c.readAt)) {
 		return c.expire(now)
 	}
 	c.readAt = now
 	return c.reload()
-}
-
-// ctimeGranularity is longer than the granularity of a file's change time: two changes within a tick of the kernel's
-// clock, at most 10 ms, can have the same one.
-const ctimeGranularity = 100 * time.Millisecond
-
-// isReadAfterChange reports whether the file was read long enough after its last change for any later change to have another
-// change time.
-func (c *caps) isReadAfterChange() bool {
-	changed, ok := changeTime(c.info)
-	return ok && c.readAt.Sub(changed) >= ctimeGranularity
 }
 
 // set applies a switch, which was written to its file or could not be, and reports whether any mode has changed.
@@ -96,28 +82,18 @@ func (c *caps) reload() bool {
 	return c.view.Effective != was || !slices.EqualFunc(scoped, c.inForce.Scoped, isSameSwitch)
 }
 
-// isSameFile reports whether a file is unchanged. A program can set the modification time, but not the change time.
-func isSameFile(a, b os.FileInfo) bool {
-	changedA, okA := changeTime(a)
-	changedB, okB := changeTime(b)
-	return okA && okB && changedA.Equal(changedB) && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
-}
-
-// changeTime returns when a file's content or its inode last changed.
-func changeTime(info os.FileInfo) (time.Time, bool) {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return time.Time{}, false
+// stampOf returns the stamp of the file that a path leads to, zero without one.
+func stampOf(path string) hostfs.Stamp {
+	info, err := os.Stat(path)
+	if err != nil {
+		return hostfs.Stamp{}
 	}
-	return time.Unix(st.Ctim.Unix()), true
+	return hostfs.StampOf(info)
 }
 
 // load reads the switches. Unreadable switches count as observe: that may be their value.
 func (c *caps) load() {
-	c.info = nil
-	if info, err := os.Stat(c.path); err == nil {
-		c.info = info
-	}
+	c.stamp = stampOf(c.path)
 	c.view.SwitchProblem = ""
 	var err error
 	if c.switches, err = state.LoadSwitches(c.path); err != nil {

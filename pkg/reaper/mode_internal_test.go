@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -182,17 +184,19 @@ func TestSwitchThatHasJustChangedIsReadAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mode")
 	writeSwitch(t, path, policy.Destroy)
 	c := newCaps(policy.Destroy, path, "", time.Now)
-	changed, ok := changeTime(c.info)
-	if !ok {
-		t.Fatal("no time of change")
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Fatal(err)
 	}
+	changed := time.Unix(st.Ctim.Unix())
 	for _, tc := range []struct {
-		at    time.Duration // after the change
-		later bool
-	}{{ctimeGranularity / 2, false}, {ctimeGranularity/2 + switchCheckInterval, true}, {time.Hour, true}} {
-		c.refresh(changed.Add(tc.at))
-		if c.isReadAfterChange() != tc.later {
-			t.Errorf("%v after the change it is read again: %v, want %v", tc.at, c.isReadAfterChange(), tc.later)
+		at     time.Duration // after the change
+		isRead bool
+	}{{50 * time.Millisecond, true}, {50*time.Millisecond + switchCheckInterval, true}, {time.Minute, false}, {time.Hour, false}} {
+		at := changed.Add(tc.at)
+		c.refresh(at)
+		if isRead := c.readAt.Equal(at); isRead != tc.isRead {
+			t.Errorf("%v after the change it is read: %v, want %v", tc.at, isRead, tc.isRead)
 		}
 	}
 }

@@ -279,6 +279,9 @@ func TestInvalidRecordsAreReportedAndOthersApply(t *testing.T) {
 		n.awaitEntry(held.Server, "would-destroy") // one of the files names its namespace
 		answers(t, held)
 		for name := range files {
+			if strings.Contains(name, ":1-2.") {
+				continue // of a deleted netns: pruned ten minutes later, which may have leapt past
+			}
 			if _, err := os.Stat(filepath.Join(n.store.AttachmentsDir(), name)); err != nil {
 				t.Errorf("the file is not there any more: %v", err)
 			}

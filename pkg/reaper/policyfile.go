@@ -13,52 +13,12 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// maxPolicyFileProblems is the number of mistakes in the policy file that the status and a log message list.
-const maxPolicyFileProblems = 16
-
-// logPolicyFile logs and counts a change of the policy file.
-func (w *watcher) logPolicyFile(was, now *policyfile.Current) {
-	log := w.log.With("file", now.Path)
-	switch {
-	case len(now.Problems) > 0:
-		if slices.Equal(was.Problems, now.Problems) {
-			break
-		}
-		effect := "every pod is only observed, as there is no last good content"
-		if now.File != nil {
-			effect = "its last good content stays in force"
-		}
-		shown := now.Problems[:min(len(now.Problems), maxPolicyFileProblems)]
-		first := shown[0]
-		w.warnings.fail(WarnPolicyFile, "wrong policy file: "+effect, "file", now.Path, "line", first.Line, "key", first.Key, "error", shown.Error(),
-			"errors", len(now.Problems), "in_force_since", now.Since, "sha256", now.Digest)
-	case now.File == nil && was.File != nil:
-		log.Info("policy file deleted: it had no entries")
-	case now.File != nil && (was.File != now.File || len(was.Problems) > 0):
-		log.Info("policy file in force", "entries", len(now.File.Entries), "sha256", now.Digest, "since", now.Since)
-	}
-}
-
-// refreshPolicyFile reads the policy file now.
-func (w *watcher) refreshPolicyFile(ctx context.Context) (policyfile.Current, bool) {
-	if w.follower == nil {
-		return policyfile.Current{}, false
-	}
-	return w.follower.Refresh(ctx)
-}
-
-// setPolicyFile stores a changed policy file for the next census.
-func (w *watcher) setPolicyFile(c policyfile.Current) {
-	w.logPolicyFile(&w.policyFile, &c)
-	w.policyFile = c
-}
-
 // policyFileView returns the policy file for the status.
 func policyFileView(c *policyfile.Current) api.PolicyFileView {
 	v := api.PolicyFileView{
 		Path: c.Path, Since: c.Since, SHA256: c.Digest, Errors: len(c.Problems), CopyProblem: c.CopyProblem, State: api.PolicyFileAbsent,
 	}
-	for _, p := range c.Problems[:min(len(c.Problems), maxPolicyFileProblems)] {
+	for _, p := range c.Problems.First() {
 		v.Problems = append(v.Problems, api.PolicyFileProblem(p))
 	}
 	if c.File != nil {
@@ -76,7 +36,7 @@ func policyFileView(c *policyfile.Current) api.PolicyFileView {
 // Policies returns the effective policies of attachments.
 func (r *Reaper) Policies(ctx context.Context, q api.PodQuery) (api.PolicyList, error) {
 	list := api.PolicyList{Policies: []api.EffectivePolicy{}} // not null in JSON
-	err := r.each(ctx, func(l *loop) { list.PolicyFile = policyFileView(&l.registry.census.policyFile) }, func(l *loop, ns *registered) {
+	err := r.each(ctx, func(l *loop) { list.PolicyFile = policyFileView(&l.registry.census.PolicyFile) }, func(l *loop, ns *registered) {
 		for i := range ns.records {
 			rec := &ns.records[i]
 			if !q.Covers(rec.Pod, rec.ContainerID) {
@@ -101,7 +61,7 @@ func effectivePolicy(l *loop, ns *registered, rec *state.Record, resolved *polic
 			e.Warnings = append(e.Warnings, p)
 		}
 	}
-	if file := l.registry.census.policyFile.File; file != nil {
+	if file := l.registry.census.PolicyFile.File; file != nil {
 		e.Entries = file.Matching(policyfile.FactsOf(rec))
 		e.PodOverrides = policyfile.Stricter(e.PodOverrides, file.PodOverrides)
 	}

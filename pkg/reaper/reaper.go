@@ -18,6 +18,7 @@ import (
 	"github.com/halfclose/halfclose/internal/dirwatch"
 	"github.com/halfclose/halfclose/internal/writelog"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/census"
 	"github.com/halfclose/halfclose/pkg/descriptors"
 	"github.com/halfclose/halfclose/pkg/finder"
 	disk "github.com/halfclose/halfclose/pkg/history"
@@ -177,14 +178,14 @@ func (r *Reaper) Run(ctx context.Context) error {
 		follower = policyfile.NewFollower(at, r.cfg.Clock.Wall, notify)
 		g.Go(func() error { return follower.Run(ctx) })
 	}
+	watcher := census.NewWatcher(census.Config{
+		Store: r.cfg.Store, Root: r.cfg.Root, Clock: r.cfg.Clock, Boot: r.boot, Never: never, MinGrace: r.cfg.MinGrace, Follower: follower,
+		Notify: notify, Log: r.cfg.Log, Warnings: r.warnings, Requests: r.censusRequests,
+	})
 	g.Go(func() error {
-		w := watcher{
-			store: r.cfg.Store, root: r.cfg.Root, clock: r.cfg.Clock, boot: r.boot, never: never, log: r.cfg.Log, warnings: r.warnings,
-			requests: r.censusRequests, minGrace: r.cfg.MinGrace, follower: follower, notify: notify,
-		}
 		announce := sync.OnceFunc(func() { close(r.counted) })
-		return w.watch(ctx, func(c census) {
-			if r.do(ctx, func(l *loop) { l.applyCensus(c) }) {
+		return watcher.Run(ctx, func(u census.Update) {
+			if r.do(ctx, func(l *loop) { l.applyCensus(u) }) {
 				announce()
 			}
 		})
@@ -337,7 +338,7 @@ func (r *Reaper) Reload(ctx context.Context) error {
 			l.applyMode(l.clock.Now())
 		}
 		c := &l.registry.census
-		l.log.Info("reloaded records and mode switch", "attachments", len(c.records), "inert", len(c.inert),
-			"problems", len(c.problems), "mode", l.caps.view.Effective.String())
+		l.log.Info("reloaded records and mode switch", "attachments", c.Active, "inert", len(c.Inert),
+			"problems", len(c.Problems), "mode", l.caps.view.Effective.String())
 	})
 }

@@ -36,7 +36,7 @@ func (f *slowFinder) Refresh(ctx context.Context) error {
 func refreshing(t *testing.T) (*Reaper, *slowFinder) {
 	f := &slowFinder{end: make(chan struct{})}
 	r := &Reaper{cfg: Config{Finder: f, Clock: monotime.Fake{}}, calls: make(chan func(*loop)), ended: make(chan struct{})}
-	l := &loop{clock: monotime.Fake{}, registry: newRegistry(0)}
+	l := &loop{clock: monotime.Fake{}, registry: newRegistry()}
 	first := l.clock.Now()
 	for i := range 2 {
 		ns := &registered{Netns: finder.Netns{Interval: time.Minute}, lastSweep: first.Add(-time.Duration(i+1) * 10 * time.Second)}

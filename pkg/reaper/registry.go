@@ -4,10 +4,12 @@
 package reaper
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/census"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -17,7 +19,8 @@ import (
 
 // registered is a registered network namespace with its attachments and candidates.
 type registered struct {
-	finder.Netns  // for finder and examiner; replaced, never changed
+	finder.Netns               // for finder and examiner; replaced, never changed
+	own           finder.Netns // without the effect of other network namespaces
 	records       []state.Record
 	resolved      []policy.Resolved // of each record
 	policies      []policy.Policy   // the distinct ones of all records; replaced, never changed
@@ -61,78 +64,123 @@ func paths(records []state.Record) (list []string) {
 
 // registry has the registered network namespaces.
 type registry struct {
-	minGrace   time.Duration
 	sample     time.Duration // Config.Sample
 	namespaces map[netns.Identity]*registered
-	census     census
+	census     census.Summary
+	intervals  map[time.Duration]int // how many network namespaces have each interval, without the quiet ones
+	quiet      map[netns.Identity]*registered
+	quietEvery time.Duration // the interval of the quiet ones
 }
 
-func newRegistry(minGrace time.Duration) *registry {
-	return &registry{minGrace: minGrace, namespaces: make(map[netns.Identity]*registered)}
+func newRegistry() *registry {
+	return &registry{
+		namespaces: make(map[netns.Identity]*registered), intervals: make(map[time.Duration]int), quiet: make(map[netns.Identity]*registered),
+	}
 }
 
-// changes are the differences between two censuses.
+// changes are the effects of a census.
 type changes struct {
 	removed  []*registered
 	repolicy []*registered // policies or the cap at observe changed, or it is no longer swept
+	changed  []*registered // all that are registered, and new or changed in any way
 	targets  bool          // the finder's set of network namespaces changed
 }
 
-// update registers and unregisters network namespaces according to a census.
-func (r *registry) update(c census, now monotime.Time) (ch changes) {
-	r.census = c
-	groups := make(map[netns.Identity][]state.Record)
-	for _, rec := range c.records {
-		groups[rec.Netns.Identity] = append(groups[rec.Netns.Identity], rec)
-	}
-	for id, ns := range r.namespaces {
-		if groups[id] == nil {
-			delete(r.namespaces, id)
-			ch.removed, ch.targets = append(ch.removed, ns), true
+// update registers and unregisters network namespaces according to a census. It does nothing about the others.
+func (r *registry) update(u *census.Update, now monotime.Time) (ch changes) {
+	r.census = u.Summary
+	for i := range u.Namespaces {
+		n := &u.Namespaces[i]
+		ns := r.namespaces[n.Identity]
+		if ns != nil {
+			r.uncount(ns)
 		}
-	}
-	resolved := make(map[netns.Identity]*registered, len(groups))
-	for id, records := range groups {
-		resolved[id] = r.resolve(id, records)
-	}
-	sweepQuiet(resolved)
-	sampleLooks(resolved, r.sample)
-	for id, n := range resolved {
-		ns := r.namespaces[id]
-		if ns == nil {
-			n.candidates, n.registeredAt = make(map[uint64]*candidate), now
-			r.namespaces[id], ch.targets = n, true
+		switch {
+		case len(n.Records) > 0 && ns != nil:
+			if ns.take(n) {
+				ch.repolicy = append(ch.repolicy, ns)
+			}
+		case len(n.Records) > 0:
+			ns = &registered{candidates: make(map[uint64]*candidate), registeredAt: now}
+			ns.take(n)
+			r.namespaces[n.Identity], ch.targets = ns, true
+		case ns != nil:
+			delete(r.namespaces, n.Identity)
+			ch.removed, ch.targets = append(ch.removed, ns), true
+			continue
+		default:
 			continue
 		}
-		if !reflect.DeepEqual(ns.policies, n.policies) || len(ns.blockers) == 0 != (len(n.blockers) == 0) || ns.isSwept() && !n.isSwept() {
-			ch.repolicy = append(ch.repolicy, ns)
+		r.count(ns)
+		ch.changed = append(ch.changed, ns)
+	}
+	was := r.quietEvery
+	r.quietEvery = r.quietInterval()
+	for _, ns := range ch.changed {
+		r.setTarget(ns, &ch)
+	}
+	if r.quietEvery != was {
+		for _, ns := range r.quiet {
+			if r.setTarget(ns, &ch) {
+				ch.changed = append(ch.changed, ns)
+			}
 		}
-		ns.longest = max(ns.longest, longestPatience(ns.policies))
-		ch.targets = ch.targets || !reflect.DeepEqual(ns.Netns, n.Netns)
-		ns.Netns, ns.records, ns.resolved, ns.policies, ns.blockers = n.Netns, n.records, n.resolved, n.policies, n.blockers
-		ns.namesCommands = n.namesCommands
 	}
 	return ch
 }
 
-// resolve returns a network namespace with the fields that follow from its records and the census.
-func (r *registry) resolve(id netns.Identity, records []state.Record) *registered {
-	ns := &registered{records: records, blockers: r.census.holdsOn(id)}
-	for i := range records {
-		resolved, known := r.census.resolved[fileName(records[i])]
-		if !known { // a census of a test
-			resolved = records[i].Layers.Resolve(r.minGrace)
-		}
-		ns.resolved = append(ns.resolved, resolved)
-		for _, p := range resolved.Policies {
+// take takes over a network namespace from a census, except for the fields that depend on other ones. It reports whether its candidates
+// must be judged again.
+func (ns *registered) take(n *census.Namespace) (isRejudged bool) {
+	was, wasBlocked := ns.policies, len(ns.blockers) > 0
+	ns.longest = max(ns.longest, longestPatience(was))
+	ns.records, ns.resolved, ns.blockers, ns.policies = n.Records, n.Resolved, n.Holds, nil
+	for i := range n.Resolved {
+		for _, p := range n.Resolved[i].Policies {
 			if !slices.ContainsFunc(ns.policies, func(q policy.Policy) bool { return reflect.DeepEqual(p, q) }) {
 				ns.policies = append(ns.policies, p) // the attachments of a pod usually have the same policy
 			}
 		}
 	}
 	ns.namesCommands = slices.ContainsFunc(ns.policies, namesCommands)
-	ns.Netns = finder.NewNetns(id, paths(records), ns.policies)
-	return ns
+	ns.own = finder.NewNetns(n.Identity, paths(n.Records), ns.policies)
+	return was != nil && (!reflect.DeepEqual(was, ns.policies) || wasBlocked != (len(ns.blockers) > 0))
+}
+
+// count adds a network namespace to the figures for quietInterval, and uncount removes it.
+func (r *registry) count(ns *registered) {
+	if ns.own.Interval > 0 {
+		r.intervals[ns.own.Interval]++
+	} else {
+		r.quiet[ns.own.Identity] = ns
+	}
+}
+
+func (r *registry) uncount(ns *registered) {
+	if ns.own.Interval == 0 {
+		delete(r.quiet, ns.own.Identity)
+	} else if r.intervals[ns.own.Interval]--; r.intervals[ns.own.Interval] == 0 {
+		delete(r.intervals, ns.own.Interval)
+	}
+}
+
+// setTarget computes what the finder does with a network namespace, and reports whether that has changed.
+func (r *registry) setTarget(ns *registered, ch *changes) (isChanged bool) {
+	n, wasSwept := ns.own, ns.isSwept()
+	if n.Interval == 0 {
+		n.Interval = r.quietEvery
+	}
+	if n.Interval > 0 && r.sample > 0 {
+		sampleLooks(&n, r.sample)
+	}
+	if reflect.DeepEqual(ns.Netns, n) {
+		return false
+	}
+	ns.Netns, ch.targets = n, true
+	if wasSwept && !ns.isSwept() && !slices.Contains(ch.repolicy, ns) {
+		ch.repolicy = append(ch.repolicy, ns)
+	}
+	return true
 }
 
 // namesCommands reports whether any rule or exemption of a policy matches commands.
@@ -145,28 +193,16 @@ func namesCommands(p policy.Policy) bool {
 // two sweeps per second.
 const minQuietSpacing = 500 * time.Millisecond
 
-// sweepQuiet makes the finder sweep quiet network namespaces, in which no socket is due for a question or a destroy, if
-// there are others: their sockets may be the other ends of connections. They are swept as often as the others, so that an
-// end is known before the other end is due, or less often if there are many. With the bpf finder this costs nothing: its
-// set has the sockets of all network namespaces.
-func sweepQuiet(all map[netns.Identity]*registered) {
-	var interval time.Duration
-	var quiet []*registered
-	for _, ns := range all {
-		switch {
-		case !ns.isSwept():
-			quiet = append(quiet, ns)
-		case interval == 0 || ns.Interval < interval:
-			interval = ns.Interval
-		}
+// quietInterval returns how often the finder sweeps quiet network namespaces, in which no socket is due for a question or a
+// destroy; 0 if there are no others. Their sockets may be the other ends of connections. They are swept as often as the others, so
+// that an end is known before the other end is due, or less often if there are many. With the bpf finder this costs nothing:
+// its set has the sockets of all network namespaces.
+func (r *registry) quietInterval() time.Duration {
+	if len(r.intervals) == 0 {
+		return 0
 	}
-	if interval == 0 {
-		return
-	}
-	interval = min(max(interval, time.Duration(len(quiet))*minQuietSpacing), time.Minute)
-	for _, ns := range quiet {
-		ns.Interval = interval
-	}
+	shortest := slices.Min(slices.Collect(maps.Keys(r.intervals)))
+	return min(max(shortest, time.Duration(len(r.quiet))*minQuietSpacing), time.Minute)
 }
 
 // targets lists the network namespaces for the finder.

@@ -13,7 +13,6 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/pkg/finder"
-	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -98,10 +97,10 @@ func TestRegistryUpdate(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRegistry(time.Second)
-			r.update(census{records: tc.before}, moment(0))
+			r := newRegistry()
+			updateTo(r, moment(0), tc.before...)
 			before := maps.Clone(r.namespaces)
-			ch := r.update(census{records: tc.after}, moment(time.Second))
+			ch := updateTo(r, moment(time.Second), tc.after...)
 
 			inodes := func(list []*registered) (found []uint64) {
 				for _, ns := range list {
@@ -124,17 +123,17 @@ func TestRegistryUpdate(t *testing.T) {
 }
 
 func TestRegistryTargets(t *testing.T) {
-	r := newRegistry(time.Second)
+	r := newRegistry()
 	never := with(func(p *policy.Policy) {
 		p.CloseWaitGrace, p.FinWait2Grace, p.ProbeAfter = policy.Never, policy.Never, policy.Never
 	})
-	r.update(census{records: []state.Record{
+	updateTo(r, moment(0), []state.Record{
 		recordOf(1, "eth0"),
 		recordOf(1, "eth1", func(r *state.Record) { r.Netns.Path = "/proc/7/ns/net" }),
 		recordOf(1, "eth2"),
 		recordOf(2, "eth0", never),
 		recordOf(3, "eth0", with(func(p *policy.Policy) { p.Mode = policy.Off })),
-	}}, moment(0))
+	}...)
 	want := []finder.Netns{{
 		Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: 22500 * time.Millisecond, Patience: 90 * time.Second, Repair: time.Minute,
 	}}
@@ -148,20 +147,8 @@ func TestRegistryTargets(t *testing.T) {
 	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("targets (-want +got):\n%s", diff)
 	}
-	r.update(census{records: []state.Record{recordOf(2, "eth0", never), recordOf(3, "eth0", never)}}, moment(1))
+	updateTo(r, moment(1), recordOf(2, "eth0", never), recordOf(3, "eth0", never))
 	if got := r.targets(); len(got) != 0 {
 		t.Errorf("without any in which something can be done, looked at are %v", got)
-	}
-}
-
-func TestRegistryGracesAreNoShorterThanTheMinimum(t *testing.T) {
-	r := newRegistry(30 * time.Second)
-	r.update(census{records: []state.Record{recordOf(1, "eth0", with(func(p *policy.Policy) {
-		p.CloseWaitGrace, p.FinWait2Grace = policy.Patience(time.Second), policy.Patience(time.Minute)
-	}))}}, monotime.Time(1))
-	for _, ns := range r.namespaces {
-		if p := ns.policies[0]; p.CloseWaitGrace != policy.Patience(30*time.Second) || p.FinWait2Grace != policy.Patience(time.Minute) {
-			t.Errorf("graces are %v and %v", p.CloseWaitGrace, p.FinWait2Grace)
-		}
 	}
 }

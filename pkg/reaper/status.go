@@ -75,18 +75,18 @@ func (l *loop) status() api.ReaperStatus {
 		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.tracker.budgetQ.Len()},
 		Peers:      l.peers(),
 		Namespaces: len(l.registry.namespaces), Unreachable: l.unreachable(), AgesLost: l.ages.lostWhy,
-		Counts: l.allCounts(), PolicyFile: policyFileView(&l.registry.census.policyFile),
+		Counts: l.allCounts(), PolicyFile: policyFileView(&l.registry.census.PolicyFile),
 		// Empty instead of null in JSON.
 		Attachments: []api.AttachmentView{}, Problems: []api.ProblemView{}, Refusals: []api.RefusalView{},
 	}
 	for _, b := range api.AgeBounds() {
 		s.AgeBounds = append(s.AgeBounds, api.Seconds(b))
 	}
-	for _, i := range l.registry.census.inert {
-		view := api.AttachmentView{Mode: policy.Off, Inert: i.reason, Candidates: map[string]int{}}
-		s.Attachments = append(s.Attachments, attachmentView(view, i.record, l.registry.census.policyFile.Resolve(i.record.Layers, policyfile.FactsOf(&i.record), l.cfg.MinGrace)))
+	for _, i := range l.registry.census.Inert {
+		view := api.AttachmentView{Mode: policy.Off, Inert: i.Reason, Candidates: map[string]int{}}
+		s.Attachments = append(s.Attachments, attachmentView(view, i.Record, l.registry.census.PolicyFile.Resolve(i.Record.Layers, policyfile.FactsOf(&i.Record), l.cfg.MinGrace)))
 	}
-	for _, p := range l.registry.census.problems {
+	for _, p := range l.registry.census.Problems {
 		s.Problems = append(s.Problems, api.ProblemView{File: p.File, Problem: p.Err.Error()})
 	}
 	s.Refusals = append(s.Refusals, l.refusals()...)

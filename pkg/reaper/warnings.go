@@ -7,7 +7,8 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
-	"time"
+
+	"github.com/halfclose/halfclose/pkg/census"
 )
 
 // The kinds of warnings, as they are counted.
@@ -15,20 +16,20 @@ const (
 	WarnHostNetns   = "host-netns"   // the network namespace of process 1 is unknown, and not protected
 	WarnSockDestroy = "sock-destroy" // sockets cannot be destroyed, or the probe failed
 	WarnSavedAges   = "saved-ages"   // ages could not be saved or loaded
-	WarnRecords     = "records"      // invalid records, records with warnings, missed changes
-	WarnSwitch      = "switch"       // the mode switch cannot be read
-	WarnSweeping    = "sweeping"     // sweeps are behind schedule
-	WarnOwners      = "owners"       // the owners of sockets cannot be found
-	WarnStaleLooks  = "stale-looks"  // looks are too old when their destroys are sent
-	WarnFinder      = "finder"       // a finder fell back to another
-	WarnCrowded     = "crowded"      // a network namespace has very many half-closed sockets
-	WarnNetns       = "netns"        // network namespaces cannot be entered
-	WarnConnections = "connections"  // the API or the metrics address has as many connections as it may have
-	WarnAsking      = "asking"       // peers cannot be asked
-	WarnPolicyFile  = "policy-file"  // the node's policy file is wrong
-	WarnWrites      = "writes"       // a state directory cannot be written
-	WarnIdleTimes   = "idle-times"   // idle times could not be saved or loaded
-	WarnHistory     = "history"      // the history on disk cannot be written, or was damaged
+	WarnRecords     = census.WarnRecords
+	WarnSwitch      = "switch"      // the mode switch cannot be read
+	WarnSweeping    = "sweeping"    // sweeps are behind schedule
+	WarnOwners      = "owners"      // the owners of sockets cannot be found
+	WarnStaleLooks  = "stale-looks" // looks are too old when their destroys are sent
+	WarnFinder      = "finder"      // a finder fell back to another
+	WarnCrowded     = "crowded"     // a network namespace has very many half-closed sockets
+	WarnNetns       = "netns"       // network namespaces cannot be entered
+	WarnConnections = "connections" // the API or the metrics address has as many connections as it may have
+	WarnAsking      = "asking"      // peers cannot be asked
+	WarnPolicyFile  = census.WarnPolicyFile
+	WarnWrites      = "writes"     // a state directory cannot be written
+	WarnIdleTimes   = "idle-times" // idle times could not be saved or loaded
+	WarnHistory     = "history"    // the history on disk cannot be written, or was damaged
 )
 
 // WarningKinds lists the kinds of warnings.
@@ -50,6 +51,12 @@ type warnings struct {
 func newWarnings(log *slog.Logger) *warnings {
 	return &warnings{log: log, counts: make(map[string]uint64)}
 }
+
+// Warn implements census.Warnings.
+func (w *warnings) Warn(kind, text string, args ...any) { w.warn(kind, text, args...) }
+
+// Fail implements census.Warnings.
+func (w *warnings) Fail(kind, text string, args ...any) { w.fail(kind, text, args...) }
 
 // warn logs and counts a problem that an operator should fix.
 func (w *warnings) warn(kind, text string, args ...any) {
@@ -74,25 +81,4 @@ func (w *warnings) all() map[string]uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return maps.Clone(w.counts)
-}
-
-// noticeRecords logs each invalid record, and each record with warnings, once.
-func (l *loop) noticeRecords(c census) {
-	noticed := make(map[string]bool)
-	isNew := func(key string) bool {
-		noticed[key] = true
-		return !l.noticed[key]
-	}
-	for _, p := range c.problems {
-		if text := p.Err.Error(); isNew(p.File + " " + text) {
-			l.warnings.warn(WarnRecords, "invalid record in the state directory", "file", p.File, "error", text)
-		}
-	}
-	for _, r := range c.records {
-		if len(r.Warnings) > 0 && isNew(fileName(r)+" "+r.Time.Format(time.RFC3339Nano)) {
-			l.warnings.warn(WarnRecords, "attachment has configuration warnings", "pod_namespace", r.Pod.Namespace, "pod", r.Pod.Name,
-				"network", r.Network, "container", r.ContainerID, "ifname", r.IfName, "warnings", r.Warnings)
-		}
-	}
-	l.noticed = noticed
 }

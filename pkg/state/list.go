@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"syscall"
@@ -70,67 +71,29 @@ func (s *Store) List(ctx context.Context) (Listing, error) {
 	return l, nil
 }
 
-func (s *Store) list(ctx context.Context) (Listing, error) {
-	root, err := s.openDir()
-	if errors.Is(err, fs.ErrNotExist) {
-		return Listing{}, nil
-	}
-	if err != nil {
+func (s *Store) list(ctx context.Context) (l Listing, err error) {
+	r := s.NewReader()
+	if _, err := r.readAll(ctx, false); err != nil {
 		return Listing{}, err
 	}
-	defer root.Close()
-	// A file that is deleted after its name was read may have been replaced by one whose name was not read.
-	for tries := 0; ; tries++ {
-		l, whole, err := listOnce(ctx, root)
-		if err != nil || whole || tries == maxListTries {
-			return l, err
+	for _, name := range slices.Sorted(maps.Keys(r.files)) {
+		f := r.files[name]
+		if f.Problem == nil {
+			l.Records = append(l.Records, f.Record)
+			continue
+		}
+		l.Problems = append(l.Problems, *f.Problem)
+		if f.Hold != nil {
+			l.Holds = append(l.Holds, *f.Hold)
 		}
 	}
+	slices.SortFunc(l.Records, CompareRecords)
+	return l, nil
 }
 
-// maxListTries bounds how often a directory is read again because it changed.
-const maxListTries = 3
-
-// listOnce reports whether it read all files whose names it found.
-func listOnce(ctx context.Context, root *os.Root) (l Listing, whole bool, err error) {
-	names, err := readNames(root)
-	if err != nil {
-		return Listing{}, false, err
-	}
-	whole = true
-	for _, name := range names {
-		if err := ctx.Err(); err != nil {
-			return Listing{}, false, err
-		}
-		data, info, err := readFile(root, name)
-		if errors.Is(err, fs.ErrNotExist) {
-			whole = false
-			continue
-		}
-		var r Record
-		if err == nil {
-			r, err = decode(name, data)
-		}
-		if err == nil {
-			l.Records = append(l.Records, r)
-			continue
-		}
-		p := Problem{File: name, Err: withoutPath(err)}
-		_, netns, err := ParseFileName(name)
-		holds := err == nil
-		if info != nil {
-			p.ModTime = info.ModTime()
-			p.OtherBoot = prunable(info) && otherBoot(data, p.ModTime, holds)
-		}
-		l.Problems = append(l.Problems, p)
-		if holds {
-			l.Holds = append(l.Holds, Hold{Netns: netns, File: name, Reason: p.Err.Error(), OtherBoot: p.OtherBoot})
-		}
-	}
-	slices.SortFunc(l.Records, func(a, b Record) int {
-		return cmp.Or(cmp.Compare(a.ContainerID, b.ContainerID), cmp.Compare(a.IfName, b.IfName), a.Time.Compare(b.Time))
-	})
-	return l, whole, nil
+// CompareRecords orders records by container ID, interface and time.
+func CompareRecords(a, b Record) int {
+	return cmp.Or(cmp.Compare(a.ContainerID, b.ContainerID), cmp.Compare(a.IfName, b.IfName), a.Time.Compare(b.Time))
 }
 
 // readNames returns the names in the directory, sorted, without those of temporary files.
@@ -145,6 +108,16 @@ func readAllNames(root *os.Root) ([]string, error) {
 		return nil, err
 	}
 	defer dir.Close()
+	return sortedNames(dir)
+}
+
+// namesIn returns the names in an open directory, sorted, without those of temporary files.
+func namesIn(dir *os.File) ([]string, error) {
+	all, err := sortedNames(dir)
+	return slices.DeleteFunc(all, isTemporary), err
+}
+
+func sortedNames(dir *os.File) ([]string, error) {
 	names, err := dir.Readdirnames(-1)
 	slices.Sort(names)
 	return names, err

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package reaper
+package census
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,40 +27,72 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-const otherBoot = "00000000-0000-0000-0000-000000000000"
+const (
+	testBoot  = "6ca07e8a-4d30-4a5c-9b3e-a3f2d8f0c001"
+	otherBoot = "00000000-0000-0000-0000-000000000000"
+)
+
+// patience bounds a wait for an event that must happen, even on a busy machine.
+const patience = 2 * time.Minute
+
+// moment is the time that long after the start of a test, which is long after boot.
+func moment(d time.Duration) monotime.Time { return monotime.Time(24 * time.Hour).Add(d) }
+
+// layersOf returns layers that resolve to the policy.
+func layersOf(p policy.Policy) policy.Layers {
+	return policy.Layers{Network: p.Layer(policy.SourceNetwork)}
+}
+
+// warnings counts problems by kind.
+type warnings struct {
+	mu     sync.Mutex
+	counts map[string]int
+	texts  []string
+}
+
+func (w *warnings) Warn(kind, text string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.counts[kind]++
+	w.texts = append(w.texts, fmt.Sprint(append([]any{text}, args...)...))
+}
+
+func (w *warnings) Fail(kind, text string, args ...any) { w.Warn(kind, text, args...) }
 
 // newTestWatcher creates a watcher of the test's own directory.
-func newTestWatcher(t *testing.T) *watcher {
+func newTestWatcher(t testing.TB) *Watcher {
 	t.Helper()
 	root, err := netns.NewRoot("")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { root.Close() })
-	log := slog.New(slog.DiscardHandler)
 	notify := dirwatch.NewInstance()
 	t.Cleanup(func() { notify.Close() })
-	return &watcher{notify: notify, clock: monotime.Fake{}, store: state.New(t.TempDir()), root: root, boot: testBoot, log: log, warnings: newWarnings(log)}
+	return NewWatcher(Config{
+		Notify: notify, Clock: monotime.Fake{}, Store: state.New(t.TempDir()), Root: root, Boot: testBoot,
+		Log: slog.New(slog.DiscardHandler), Warnings: &warnings{counts: make(map[string]int)},
+	})
 }
 
 // put records a namespace, by default a deleted one.
-func put(t *testing.T, w *watcher, id string, change ...func(*state.Record)) state.Record {
+func put(t testing.TB, w *Watcher, id string, change ...func(*state.Record)) state.Record {
 	t.Helper()
 	r := state.Record{
-		Network: "testnet", Attachment: state.Attachment{ContainerID: id, IfName: "eth0"}, Boot: testBoot, Layers: LayersOf(policy.Default()),
-		Netns: state.Netns{Path: filepath.Join(w.store.Dir(), id), Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}}, Time: time.Now().Round(0),
+		Network: "testnet", Attachment: state.Attachment{ContainerID: id, IfName: "eth0"}, Boot: testBoot, Layers: layersOf(policy.Default()),
+		Netns: state.Netns{Path: filepath.Join(w.Store.Dir(), id), Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}}, Time: time.Now().Round(0),
 	}
 	for _, c := range change {
 		c(&r)
 	}
-	if err := w.store.Put(r); err != nil {
+	if err := w.Store.Put(r); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
 // identify returns the identity of a namespace.
-func identify(t *testing.T, ns *nstest.NS) netns.Identity {
+func identify(t testing.TB, ns *nstest.NS) netns.Identity {
 	t.Helper()
 	id, err := netns.Identify(ns.Path())
 	if err != nil {
@@ -68,15 +101,41 @@ func identify(t *testing.T, ns *nstest.NS) netns.Identity {
 	return id
 }
 
-// count takes a census as the watcher does.
-func count(ctx context.Context, w *watcher, at monotime.Time) census {
-	w.last = w.census(ctx, at)
-	return w.last
+// counted is a census as a reader of its updates knows it.
+type counted struct {
+	Summary
+	records  []state.Record // active ones, sorted as in a listing
+	resolved map[string]policy.Resolved
 }
 
-func left(t *testing.T, w *watcher) string {
+// count takes a whole census, as the watcher does each half minute but with all paths.
+func count(ctx context.Context, w *Watcher, at monotime.Time) (c counted) {
+	w.turn(ctx, turn{all: true}, at)
+	for range len(w.queue.names)/maxSlice + 1 {
+		w.turn(ctx, turn{slice: true}, at)
+	}
+	u, _ := w.roll.update()
+	c.Summary, c.resolved = u.Summary, make(map[string]policy.Resolved)
+	for id := range w.roll.active.values {
+		n := w.roll.namespace(id)
+		for i, r := range n.Records {
+			c.records = append(c.records, r)
+			c.resolved[fileName(r)] = n.Resolved[i]
+		}
+	}
+	slices.SortFunc(c.records, state.CompareRecords)
+	return c
+}
+
+// fileName returns the file name of a record.
+func fileName(r state.Record) string {
+	name, _ := r.FileName() // no error: it was written under that name
+	return name
+}
+
+func left(t *testing.T, w *Watcher) string {
 	t.Helper()
-	entries, err := os.ReadDir(w.store.AttachmentsDir())
+	entries, err := os.ReadDir(w.Store.AttachmentsDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +159,7 @@ func TestWatcherPrunesFilesInertForTenMinutes(t *testing.T) {
 	put(t, w, "replaced")
 	put(t, w, "used", in)
 	half := func(name, content string) {
-		if err := os.WriteFile(filepath.Join(w.store.AttachmentsDir(), name), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(w.Store.AttachmentsDir(), name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -110,8 +169,8 @@ func TestWatcherPrunesFilesInertForTenMinutes(t *testing.T) {
 	half("livehalf@eth0:"+state.KeyOf(identify(t, ns)).String()+".json", "")
 
 	c := count(t.Context(), w, moment(0))
-	if len(c.records) != 1 || c.records[0].ContainerID != "used" || len(c.inert) != 4 || len(c.problems) != 4 {
-		t.Fatalf("%d records, %d inert, %d problems", len(c.records), len(c.inert), len(c.problems))
+	if len(c.records) != 1 || c.records[0].ContainerID != "used" || len(c.Inert) != 4 || len(c.Problems) != 4 {
+		t.Fatalf("%d records, %d inert, %d problems", len(c.records), len(c.Inert), len(c.Problems))
 	}
 	count(t.Context(), w, moment(pruneAfter-1))
 	if got := left(t, w); got != "elsewhere endedhalf gone half livehalf oldhalf rebooted replaced used" {
@@ -151,7 +210,7 @@ func TestUnreadableAndInertRecordsCapTheirNetnsAtObserve(t *testing.T) {
 	put(t, w, "other", func(r *state.Record) { r.Netns = state.Netns{Path: other.Path(), Identity: identify(t, other)} })
 	put(t, w, "used", in(ns.Path()))
 	files := func() (names []string) {
-		for _, h := range w.last.holdsOn(id) {
+		for _, h := range w.roll.holdsOn(id) {
 			if h.Reason == "" {
 				t.Errorf("%s: no reason", h.File)
 			}
@@ -169,7 +228,7 @@ func TestUnreadableAndInertRecordsCapTheirNetnsAtObserve(t *testing.T) {
 	}
 	_ = process.Wait() // killed
 	key := ":" + state.KeyOf(id).String() + ".json"
-	data, err := os.ReadFile(filepath.Join(w.store.AttachmentsDir(), "used@eth0"+key))
+	data, err := os.ReadFile(filepath.Join(w.Store.AttachmentsDir(), "used@eth0"+key))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,17 +244,17 @@ func TestUnreadableAndInertRecordsCapTheirNetnsAtObserve(t *testing.T) {
 		"empty@eth0":    "", "half@eth0": used[:len(used)/2], "newer@eth0": `{"version": 99}`, "nul@eth0": strings.Repeat("\x00", 512),
 		"alien@eth0": used, "word@eth0": strings.NewReplacer(`"used"`, `"word"`, `"destroy"`, `"annihilate"`).Replace(used),
 	} {
-		if err := os.WriteFile(filepath.Join(w.store.AttachmentsDir(), name+key), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(w.Store.AttachmentsDir(), name+key), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Mkdir(filepath.Join(w.store.AttachmentsDir(), "dir@eth0"+key), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(w.Store.AttachmentsDir(), "dir@eth0"+key), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("used@eth0"+key, filepath.Join(w.store.AttachmentsDir(), "link@eth0"+key)); err != nil {
+	if err := os.Symlink("used@eth0"+key, filepath.Join(w.Store.AttachmentsDir(), "link@eth0"+key)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(w.store.AttachmentsDir(), "no netns in it"), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(w.Store.AttachmentsDir(), "no netns in it"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"alien", "boot", "dir", "empty", "half", "halfboot", "link", "newer", "nul", "process", "word"}
@@ -204,7 +263,7 @@ func TestUnreadableAndInertRecordsCapTheirNetnsAtObserve(t *testing.T) {
 		if len(c.records) != 2 || !slices.Equal(files(), want) {
 			t.Errorf("after %v: %d records, held by %q, want two and %q", at, len(c.records), files(), want)
 		}
-		if held := c.holdsOn(identify(t, other)); len(held) > 0 {
+		if held := w.roll.holdsOn(identify(t, other)); len(held) > 0 {
 			t.Errorf("after %v the other netns is held by %+v", at, held)
 		}
 	}
@@ -212,7 +271,7 @@ func TestUnreadableAndInertRecordsCapTheirNetnsAtObserve(t *testing.T) {
 
 func TestLayersAreResolvedOnlyWhenTheyChange(t *testing.T) {
 	w := newTestWatcher(t)
-	w.minGrace = time.Minute
+	w.MinGrace = time.Minute
 	ns := nstest.New(t)
 	in := func(r *state.Record) { r.Netns = state.Netns{Path: ns.Path(), Identity: identify(t, ns)} }
 	annotated := func(grace string) func(*state.Record) {
@@ -233,7 +292,7 @@ func TestLayersAreResolvedOnlyWhenTheyChange(t *testing.T) {
 		{func() { put(t, w, "annotated", annotated("5m")) }, 0}, // the same again
 		{func() { put(t, w, "annotated", annotated("6m")) }, 1},
 		{func() { put(t, w, "more", in) }, 1},
-		{func() { _ = w.store.Delete(state.Attachment{ContainerID: "more", IfName: "eth0"}) }, 0},
+		{func() { _ = w.Store.Delete(state.Attachment{ContainerID: "more", IfName: "eth0"}) }, 0},
 		{func() { put(t, w, "more", in) }, 1}, // the watcher keeps no entry of a removed record
 	} {
 		tc.change()
@@ -243,14 +302,9 @@ func TestLayersAreResolvedOnlyWhenTheyChange(t *testing.T) {
 			t.Errorf("census %d resolves %d times, want %d", i, got, tc.want)
 		}
 		for _, r := range c.records {
-			if diff := cmp.Diff(r.Layers.Resolve(w.minGrace), c.resolved[fileName(r)]); diff != "" {
+			if diff := cmp.Diff(r.Layers.Resolve(w.MinGrace), c.resolved[fileName(r)]); diff != "" {
 				t.Errorf("census %d: %s (-want +got):\n%s", i, r.ContainerID, diff)
 			}
-		}
-		registry := newRegistry(w.minGrace)
-		registry.update(c, moment(0))
-		if ns := registry.namespaces[identify(t, ns)]; ns == nil || len(ns.resolved) != len(c.records) {
-			t.Errorf("census %d: the registry has %+v", i, ns)
 		}
 	}
 }
@@ -263,11 +317,11 @@ func TestUnreadableDirectoryCapsEveryNetnsAtObserve(t *testing.T) {
 		return func(r *state.Record) { r.Netns = state.Netns{Path: ns.Path(), Identity: identify(t, ns)} }
 	}
 	put(t, w, "used", in(ns))
-	held := func(c census) bool { return len(c.holdsOn(identify(t, ns))) > 0 }
-	if c := count(t.Context(), w, moment(0)); len(c.records) != 1 || held(c) {
-		t.Fatalf("%d records, held: %v", len(c.records), held(c))
+	held := func() bool { return len(w.roll.holdsOn(identify(t, ns))) > 0 }
+	if c := count(t.Context(), w, moment(0)); len(c.records) != 1 || held() {
+		t.Fatalf("%d records, held: %v", len(c.records), held())
 	}
-	dir := w.store.AttachmentsDir()
+	dir := w.Store.AttachmentsDir()
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
 	}
@@ -276,13 +330,8 @@ func TestUnreadableDirectoryCapsEveryNetnsAtObserve(t *testing.T) {
 	}
 	for range 2 {
 		c := count(t.Context(), w, moment(0))
-		if len(c.records) != 1 || !held(c) || len(c.holdsOn(identify(t, later))) == 0 {
-			t.Errorf("%d records, held: %v, want one, and every netns", len(c.records), held(c))
-		}
-		r := newRegistry(0)
-		r.update(c, moment(0))
-		if ns := r.namespaces[identify(t, ns)]; ns == nil || newCaps(policy.Destroy, dir+".none", "", time.Now).limit(ns) != policy.Observe {
-			t.Errorf("the registry has %+v, want it registered and observed at most", ns)
+		if len(c.records) != 1 || !held() || len(w.roll.holdsOn(identify(t, later))) == 0 || len(w.roll.namespace(identify(t, ns)).Holds) == 0 {
+			t.Errorf("%d records, held: %v, want one, and every netns", len(c.records), held())
 		}
 	}
 	if err := os.Remove(dir); err != nil {
@@ -291,8 +340,8 @@ func TestUnreadableDirectoryCapsEveryNetnsAtObserve(t *testing.T) {
 	if err := os.Rename(dir+".away", dir); err != nil {
 		t.Fatal(err)
 	}
-	if c := count(t.Context(), w, moment(0)); len(c.records) != 1 || held(c) {
-		t.Errorf("%d records, held: %v, want one, and not any more", len(c.records), held(c))
+	if c := count(t.Context(), w, moment(0)); len(c.records) != 1 || held() {
+		t.Errorf("%d records, held: %v, want one, and not any more", len(c.records), held())
 	}
 }
 
@@ -303,18 +352,18 @@ func TestWatcherPrunesNoRecordOfAnUnmountedDirectory(t *testing.T) {
 	at := func(path string) func(*state.Record) {
 		return func(r *state.Record) { r.Netns.Path = path }
 	}
-	put(t, w, "unmounted", at(filepath.Join(w.store.Dir(), "run", "netns", "cni-1")))
-	put(t, w, "unmounted-and-rebooted", at(filepath.Join(w.store.Dir(), "run", "netns", "cni-2")), func(r *state.Record) { r.Boot = otherBoot })
+	put(t, w, "unmounted", at(filepath.Join(w.Store.Dir(), "run", "netns", "cni-1")))
+	put(t, w, "unmounted-and-rebooted", at(filepath.Join(w.Store.Dir(), "run", "netns", "cni-2")), func(r *state.Record) { r.Boot = otherBoot })
 	put(t, w, "ended", at("/proc/4194305/ns/net")) // more than the kernel's highest pid
 	put(t, w, "gone")
 
 	c := count(t.Context(), w, moment(0))
-	if len(c.records) != 0 || len(c.inert) != 4 {
-		t.Fatalf("%d records, %d inert", len(c.records), len(c.inert))
+	if len(c.records) != 0 || len(c.Inert) != 4 {
+		t.Fatalf("%d records, %d inert", len(c.records), len(c.Inert))
 	}
-	for _, r := range c.inert {
-		if unmounted := r.record.ContainerID == "unmounted"; strings.Contains(r.reason, "mount the host's") != unmounted {
-			t.Errorf("%s: %s", r.record.ContainerID, r.reason)
+	for _, r := range c.Inert {
+		if unmounted := r.Record.ContainerID == "unmounted"; strings.Contains(r.Reason, "mount the host's") != unmounted {
+			t.Errorf("%s: %s", r.Record.ContainerID, r.Reason)
 		}
 	}
 	count(t.Context(), w, moment(pruneAfter))
@@ -335,13 +384,13 @@ func TestLeftOverRecordsAreNotInertAttachments(t *testing.T) {
 	for _, id := range []string{"left-1", "left-2", "left-3"} {
 		put(t, w, id)
 	}
-	if got := count(t.Context(), w, moment(0)); len(got.inert) != 3 || got.inertAttachments() != 0 {
-		t.Errorf("of deleted namespaces: %d inert records and attachments %d", len(got.inert), got.inertAttachments())
+	if got := count(t.Context(), w, moment(0)); len(got.Inert) != 3 || got.InertAttachments() != 0 {
+		t.Errorf("of deleted namespaces: %d inert records and attachments %d", len(got.Inert), got.InertAttachments())
 	}
 	put(t, w, "hidden", func(r *state.Record) { r.Netns.Identity = identify(t, hidden) })
-	put(t, w, "unmounted", func(r *state.Record) { r.Netns.Path = filepath.Join(w.store.Dir(), "run", "netns", "cni-1") })
-	if got := count(t.Context(), w, moment(0)); len(got.inert) != 5 || got.inertAttachments() != 2 {
-		t.Errorf("with two that may exist: %d inert records and attachments %d", len(got.inert), got.inertAttachments())
+	put(t, w, "unmounted", func(r *state.Record) { r.Netns.Path = filepath.Join(w.Store.Dir(), "run", "netns", "cni-1") })
+	if got := count(t.Context(), w, moment(0)); len(got.Inert) != 5 || got.InertAttachments() != 2 {
+		t.Errorf("with two that may exist: %d inert records and attachments %d", len(got.Inert), got.InertAttachments())
 	}
 }
 
@@ -357,8 +406,8 @@ func TestRecordWithoutANetnsCookieIsInert(t *testing.T) {
 	put(t, w, "a", func(r *state.Record) { r.Netns = state.Netns{Path: ns.Path(), Identity: h.Stat()} })
 	for _, at := range []time.Duration{0, pruneAfter, 2 * pruneAfter} {
 		c := count(t.Context(), w, moment(at))
-		if len(c.records) != 0 || len(c.inert) != 1 || !strings.Contains(c.inert[0].reason, "without a netns cookie") {
-			t.Errorf("after %v: %d records, inert %+v", at, len(c.records), c.inert)
+		if len(c.records) != 0 || len(c.Inert) != 1 || !strings.Contains(c.Inert[0].Reason, "without a netns cookie") {
+			t.Errorf("after %v: %d records, inert %+v", at, len(c.records), c.Inert)
 		}
 		if got := left(t, w); got != "a" {
 			t.Errorf("after %v what is left is %q, want the record of a namespace that may be used", at, got)
@@ -369,22 +418,22 @@ func TestRecordWithoutANetnsCookieIsInert(t *testing.T) {
 func TestWatcherDoesNotPruneRecordsOfTheHostNetns(t *testing.T) {
 	w := newTestWatcher(t)
 	r := put(t, w, "host")
-	w.never = []netns.Identity{r.Netns.Identity}
+	w.Never = []netns.Identity{r.Netns.Identity}
 	for _, at := range []time.Duration{0, pruneAfter, 2 * pruneAfter} {
 		c := count(t.Context(), w, moment(at))
-		if len(c.inert) != 1 || !strings.Contains(c.inert[0].reason, "--allow-host-netns") || left(t, w) != "host" {
-			t.Errorf("after %v: %+v", at, c.inert)
+		if len(c.Inert) != 1 || !strings.Contains(c.Inert[0].Reason, "--allow-host-netns") || left(t, w) != "host" {
+			t.Errorf("after %v: %+v", at, c.Inert)
 		}
 	}
 }
 
 // watchIt runs the watcher until the test ends, and returns its counts.
-func watchIt(t *testing.T, w *watcher, take func(census)) {
+func watchIt(t *testing.T, w *Watcher, take func(Update)) {
 	t.Helper()
-	w.recheck = time.Hour // each change must reach it as an event
+	w.interval = time.Hour // each change must reach it as an event
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
-	go func() { ended <- w.watch(ctx, take) }()
+	go func() { ended <- w.Run(ctx, take) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -394,16 +443,16 @@ func watchIt(t *testing.T, w *watcher, take func(census)) {
 }
 
 // watchInert starts the watcher, and returns a function that waits until it knows a number of inert records.
-func watchInert(t *testing.T, w *watcher) (inert func(want int)) {
+func watchInert(t *testing.T, w *Watcher) (inert func(want int)) {
 	t.Helper()
-	last := make(chan census, 100)
-	watchIt(t, w, func(c census) { last <- c })
+	last := make(chan Update, 100)
+	watchIt(t, w, func(c Update) { last <- c })
 	return func(want int) {
 		t.Helper()
 		nstest.Eventually(t, patience, strconv.Itoa(want)+" records are known", func() bool {
 			select {
 			case c := <-last:
-				return len(c.inert) == want
+				return len(c.Inert) == want
 			default:
 				return false
 			}
@@ -419,7 +468,7 @@ func TestWatcherFollowsTheDirectoryThatReplacesItsOwn(t *testing.T) {
 	inert(0)
 	put(t, w, "before")
 	inert(1)
-	if err := os.Rename(w.store.AttachmentsDir(), w.store.AttachmentsDir()+".away"); err != nil {
+	if err := os.Rename(w.Store.AttachmentsDir(), w.Store.AttachmentsDir()+".away"); err != nil {
 		t.Fatal(err)
 	}
 	inert(0)
@@ -438,7 +487,7 @@ func TestWatcherNoticesRecordsThatComeAndGo(t *testing.T) {
 	inert(1)
 	put(t, w, "b")
 	inert(2)
-	if err := w.store.Delete(r.Attachment); err != nil {
+	if err := w.Store.Delete(r.Attachment); err != nil {
 		t.Fatal(err)
 	}
 	inert(1)
@@ -457,17 +506,17 @@ func TestWatcherSurvivesAnOverflowOfTheEventQueue(t *testing.T) {
 		t.Skipf("the inotify queue has room for too many events: %s", text)
 	}
 	w := newTestWatcher(t)
-	held, last := make(chan struct{}), make(chan census, 100)
-	watchIt(t, w, func(c census) {
+	held, last := make(chan struct{}), make(chan Update, 100)
+	watchIt(t, w, func(c Update) {
 		<-held
 		last <- c
 	})
 	nstest.Eventually(t, patience, "the directory is there", func() bool {
-		_, err := os.Stat(w.store.AttachmentsDir())
+		_, err := os.Stat(w.Store.AttachmentsDir())
 		return err == nil
 	})
 	put(t, w, "first") // so that the directory is being watched, or will be read later
-	name := filepath.Join(w.store.AttachmentsDir(), "burst")
+	name := filepath.Join(w.Store.AttachmentsDir(), "burst")
 	for range room {
 		if err := os.WriteFile(name, nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -482,7 +531,7 @@ func TestWatcherSurvivesAnOverflowOfTheEventQueue(t *testing.T) {
 			for {
 				select {
 				case c := <-last:
-					if len(c.inert) == want {
+					if len(c.Inert) == want {
 						return true
 					}
 				default:
@@ -513,26 +562,26 @@ func (c *expiringContext) Err() error {
 func TestShutdownDoesNotWaitForAllRecordsToBeRead(t *testing.T) {
 	w := newTestWatcher(t)
 	put(t, w, "a")
-	large := filepath.Join(w.store.AttachmentsDir(), "0@eth0.json")
+	large := filepath.Join(w.Store.AttachmentsDir(), "0@eth0.json")
 	if err := os.WriteFile(large, []byte(`{"version": 2, "x": `+strings.Repeat(`[`, 1<<20)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 200 {
-		if err := os.Link(large, filepath.Join(w.store.AttachmentsDir(), fmt.Sprintf("%d@eth0.json", i+1))); err != nil {
+		if err := os.Link(large, filepath.Join(w.Store.AttachmentsDir(), fmt.Sprintf("%d@eth0.json", i+1))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	expiring := &expiringContext{ctx, 3}
-	if err := w.watch(expiring, func(c census) {
-		t.Errorf("an incomplete census was taken, with %d records and %d problems", len(c.records), len(c.problems))
+	if err := w.Run(expiring, func(c Update) {
+		t.Errorf("an incomplete census was taken, with %d records and %d problems", c.Active, len(c.Problems))
 		cancel()
 	}); err != nil {
 		t.Errorf("it returned %v", err)
 	}
-	if expiring.left < -3 {
-		t.Errorf("%d files were read after the shutdown", -expiring.left)
+	if got := w.reader.Reads(); got > 3 {
+		t.Errorf("%d files were read, although the shutdown came at the third", got)
 	}
 }
 
@@ -546,17 +595,17 @@ func TestARecordWhosePathHangsIsInertAndTheOthersAreActive(t *testing.T) {
 		put(t, w, fmt.Sprintf("hung-%d", i), func(r *state.Record) { r.Netns.Path = filepath.Join(mount.Dir, strconv.Itoa(i)) })
 	}
 	c := count(t.Context(), w, moment(0))
-	if len(c.records) != 1 || c.records[0].ContainerID != "active" || len(c.inert) != 6 {
-		t.Fatalf("%d records, %d inert", len(c.records), len(c.inert))
+	if len(c.records) != 1 || c.records[0].ContainerID != "active" || len(c.Inert) != 6 {
+		t.Fatalf("%d records, %d inert", len(c.records), len(c.Inert))
 	}
-	for _, r := range c.inert {
-		if !strings.Contains(r.reason, netns.ErrHangs.Error()) || r.isFinal {
-			t.Errorf("%s: %s, final: %v", r.record.ContainerID, r.reason, r.isFinal)
+	for _, r := range c.Inert {
+		if !strings.Contains(r.Reason, netns.ErrHangs.Error()) || r.final {
+			t.Errorf("%s: %s, final: %v", r.Record.ContainerID, r.Reason, r.final)
 		}
 	}
 	mount.Answer()
 	nstest.Eventually(t, patience, "the paths are opened again", func() bool {
 		c := count(t.Context(), w, moment(0))
-		return !slices.ContainsFunc(c.inert, func(r inertRecord) bool { return strings.Contains(r.reason, netns.ErrHangs.Error()) })
+		return !slices.ContainsFunc(c.Inert, func(r Inert) bool { return strings.Contains(r.Reason, netns.ErrHangs.Error()) })
 	})
 }
