@@ -4,10 +4,6 @@
 package reaper
 
 import (
-	"cmp"
-	"io"
-	"iter"
-	"maps"
 	"slices"
 	"time"
 
@@ -126,19 +122,6 @@ func (a *ages) take(id netns.Identity, now monotime.Time) []aged {
 	return f.histories
 }
 
-// all yields every kept history.
-func (a *ages) all() iter.Seq[savedCandidate] {
-	return func(yield func(savedCandidate) bool) {
-		for id, f := range a.former {
-			for _, h := range f.histories {
-				if !yield(savedCandidate{id, h}) {
-					return
-				}
-			}
-		}
-	}
-}
-
 // forget drops the candidates of a network namespace, and keeps their histories.
 func (l *loop) forget(ns *registered, at monotime.Time) {
 	histories := make([]aged, 0, len(ns.candidates))
@@ -196,47 +179,6 @@ func (l *loop) restoreSaved(at monotime.Time) {
 	for id, histories := range former {
 		l.keepAges(id, histories, expires, at)
 	}
-}
-
-// savable yields the candidates of registered network namespaces and then the kept histories, up to limit. The network
-// namespaces with the fewest candidates come first, so that one with many costs the others no age. left is the number of
-// the others, once all have been yielded.
-func (l *loop) savable(limit int, left *int) iter.Seq[savedCandidate] {
-	return func(yield func(savedCandidate) bool) {
-		namespaces := slices.SortedFunc(maps.Values(l.registry.namespaces), func(a, b *registered) int {
-			return cmp.Compare(len(a.candidates), len(b.candidates))
-		})
-		*left = l.ages.count
-		for _, ns := range namespaces {
-			*left += len(ns.candidates)
-		}
-		yieldNext := func(s savedCandidate) bool {
-			if limit == 0 || !yield(s) {
-				return false
-			}
-			limit, *left = limit-1, *left-1
-			return true
-		}
-		for _, ns := range namespaces {
-			for _, c := range ns.candidates {
-				if !yieldNext(savedCandidate{ns.Identity, l.tracker.aged(c)}) {
-					return
-				}
-			}
-		}
-		l.ages.all()(yieldNext)
-	}
-}
-
-// encode writes the file of saved candidates, and warns once while they do not all fit into it.
-func (l *loop) encode(w io.Writer) error {
-	was := l.ages.unsaved
-	err := encodeCandidates(w, l.boot, l.savable(maxSavedCandidates, &l.ages.unsaved))
-	if err == nil && was == 0 && l.ages.unsaved > 0 {
-		l.warnings.warn(WarnSavedAges, "too many half-closed sockets to save their ages: after a restart the ages of the others restart from tcp_info",
-			"not_saved", l.ages.unsaved, "room", maxSavedCandidates)
-	}
-	return err
 }
 
 // savedAges is the content of the previous reaper's file of candidates.

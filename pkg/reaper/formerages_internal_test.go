@@ -4,11 +4,13 @@
 package reaper
 
 import (
-	"bytes"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/writelog"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -106,15 +108,23 @@ func TestAgesSurviveDELAndADD(t *testing.T) {
 const savedTestBoot = "01234567-89ab-cdef-0123-456789abcdef"
 
 // restart loads the saved candidates of a loop into another loop.
+// savedFile returns the file of saved candidates that a loop writes.
+func savedFile(t *testing.T, l *loop) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "candidates")
+	newSaver(path, l.boot, l.warnings, new(writelog.Log)).save(l.newSavePieces(maxSavedCandidates))
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 func restart(t *testing.T, from, to *loop) {
 	t.Helper()
 	from.boot, to.boot = savedTestBoot, savedTestBoot
-	var file bytes.Buffer
-	if err := from.encode(&file); err != nil {
-		t.Fatal(err)
-	}
 	var err error
-	to.saved.candidates, _, err = decodeCandidates(file.Bytes(), to.boot, now())
+	to.saved.candidates, _, err = decodeCandidates(savedFile(t, from), to.boot, now())
 	if err != nil {
 		t.Fatal(err)
 	}

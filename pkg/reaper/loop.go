@@ -82,8 +82,8 @@ const defaultSaveInterval = 10 * time.Second
 
 // run runs until ctx is done, or returns ErrIdle.
 func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan []finder.Netns, jobs chan<- *job, results <-chan *job) error {
-	save := newSaver(l.cfg.Store.CandidatesPath(), l.warnings, l.cfg.Writes)
-	defer save.wait()
+	save := newSaver(l.cfg.Store.CandidatesPath(), l.boot, l.warnings, l.cfg.Writes)
+	defer save.stop()
 	saveTick, second := time.NewTicker(l.saveInterval), time.NewTicker(time.Second)
 	defer saveTick.Stop()
 	defer second.Stop()
@@ -103,11 +103,13 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 			l.owners.finish(k, l.clock.Now())
 		case t := <-l.access.done:
 			l.finishTrial(t)
+		case turn := <-save.turns:
+			turn()
 		case <-wake.C:
 		case <-saveTick.C:
 			if !l.tracker.changed && !save.failed.Load() {
 				l.history.writeHeld()
-			} else if save.start(l.encode, l.history.takeHeld) {
+			} else if save.start(l.newSavePieces(maxSavedCandidates), l.history.takeHeld) {
 				l.tracker.changed = false
 			}
 		case <-second.C:

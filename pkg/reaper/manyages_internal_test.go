@@ -29,18 +29,15 @@ func TestHalfAMillionAgesSurviveARestart(t *testing.T) {
 		}
 	}
 	since := many.candidates[flood].history.Since
-	var file bytes.Buffer
 	l.boot = savedTestBoot
-	if err := l.encode(&file); err != nil || l.ages.unsaved != 0 {
-		t.Fatalf("%d are not saved: %v", l.ages.unsaved, err)
-	}
-	if file.Len() > maxSavedBytes {
-		t.Errorf("the next reaper reads files of up to %d bytes, this one has %d", maxSavedBytes, file.Len())
+	file := savedFile(t, l)
+	if len(file) > maxSavedBytes || l.ages.unsaved != 0 {
+		t.Errorf("the next reaper reads files of up to %d bytes, this one has %d; %d are not saved", maxSavedBytes, len(file), l.ages.unsaved)
 	}
 
 	next, _ := newTestLoop(t, policy.Destroy)
 	var err error
-	if next.saved.candidates, _, err = decodeCandidates(file.Bytes(), savedTestBoot, now()); err != nil {
+	if next.saved.candidates, _, err = decodeCandidates(file, savedTestBoot, now()); err != nil {
 		t.Fatal(err)
 	}
 	next.applyCensus(censusOf(next.registry, registration(many), registration(few)))
@@ -71,12 +68,11 @@ func TestAFileWithoutRoomForAllAgesLacksThoseOfTheLargestNetns(t *testing.T) {
 		5:  {few.Identity: 2, many.Identity: 3},
 		22: {few.Identity: 2, many.Identity: 20},
 	} {
-		got, left := make(map[netns.Identity]int), 0
-		for s := range l.savable(limit, &left) {
-			got[s.netns]++
+		got, pieces := make(map[netns.Identity]int), l.newSavePieces(limit)
+		for pieces.next(func(s savedCandidate) { got[s.netns]++ }) {
 		}
-		if got[few.Identity] != want[few.Identity] || got[many.Identity] != want[many.Identity] || left != 22-limit {
-			t.Errorf("of room for %d it makes %v, and leaves %d", limit, got, left)
+		if got[few.Identity] != want[few.Identity] || got[many.Identity] != want[many.Identity] || pieces.left != 22-limit {
+			t.Errorf("of room for %d it makes %v, and leaves %d", limit, got, pieces.left)
 		}
 	}
 }
@@ -93,5 +89,58 @@ func TestDroppedAgesOfUnregisteredNetnsAreLogged(t *testing.T) {
 	l.keepAges(newRegistered(2).Identity, []aged{{h, simulate.Track{}, 0}}, now().Add(2*time.Hour), now())
 	if l.warnings.all()[WarnSavedAges] != 1 || !bytes.Contains(log.Bytes(), []byte("sockets=100000")) {
 		t.Errorf("it logs %q", &log)
+	}
+}
+
+// TestThePiecesOfAFileHaveEachCandidateThatStays changes the candidates and the registrations between two pieces.
+func TestThePiecesOfAFileHaveEachCandidateThatStays(t *testing.T) {
+	l, many := newTestLoop(t, policy.Destroy)
+	few, away := newRegistered(2), newRegistered(3)
+	for _, ns := range []*registered{few, away} {
+		ns.limit = l.caps.limit(ns)
+		l.registry.namespaces[ns.Identity] = ns
+	}
+	for cookie := range uint64(2 * pieceSize) {
+		see(l, many.Identity, lateLook(cookie+1))
+	}
+	see(l, few.Identity, lateLook(1))
+	see(l, away.Identity, lateLook(1), lateLook(2))
+	got, pieces := make(map[netns.Identity]map[uint64]int), l.newSavePieces(maxSavedCandidates)
+	count := 0
+	add := func(s savedCandidate) {
+		if got[s.netns] == nil {
+			got[s.netns] = make(map[uint64]int)
+		}
+		got[s.netns][s.history.ID.Cookie()]++
+		count++
+	}
+	if !pieces.next(add) || count > pieceSize {
+		t.Fatalf("the first piece has %d candidates", count)
+	}
+	var dropped uint64
+	for cookie, c := range many.candidates {
+		if got[many.Identity][cookie] == 0 {
+			dropped = cookie
+			l.tracker.handle(c, eventForgotten, now())
+			break
+		}
+	}
+	// DEL and ADD.
+	l.forget(away, now())
+	delete(l.registry.namespaces, away.Identity)
+	again := newRegistered(3)
+	again.limit = l.caps.limit(again)
+	l.registry.namespaces[away.Identity] = again
+	for _, h := range l.ages.take(away.Identity, now()) {
+		l.tracker.restore(again, h, now())
+	}
+	l.keepAges(netns.Identity{Inode: 9}, []aged{l.tracker.aged(few.candidates[1])}, now().Add(time.Hour), now())
+	for pieces.next(add) {
+	}
+	if got[many.Identity][dropped] != 0 || len(got[many.Identity]) != 2*pieceSize-1 {
+		t.Errorf("of %d candidates without the dropped one the file has %d", 2*pieceSize-1, len(got[many.Identity]))
+	}
+	if len(got[few.Identity]) != 1 || len(got[away.Identity]) != 2 || len(got[netns.Identity{Inode: 9}]) != 1 || pieces.left != 0 {
+		t.Errorf("of the others it has %v, %v and %v; %d are left", got[few.Identity], got[away.Identity], got[netns.Identity{Inode: 9}], pieces.left)
 	}
 }

@@ -239,7 +239,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 		return err
 	})
 	err = g.Wait()
-	newSaver(r.cfg.Store.CandidatesPath(), r.warnings, r.cfg.Writes).save(l.encode)
+	newSaver(r.cfg.Store.CandidatesPath(), r.boot, r.warnings, r.cfg.Writes).save(l.newSavePieces(maxSavedCandidates))
 	if r.cfg.IdleDir != "" {
 		l.saveLastIdle(idle)
 	}

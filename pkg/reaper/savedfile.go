@@ -4,13 +4,13 @@
 package reaper
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"hash/crc32"
 	"io"
-	"iter"
 	"sync/atomic"
 	"time"
 
@@ -66,21 +66,38 @@ func appendCandidate(b []byte, s savedCandidate) []byte {
 	return b
 }
 
-// encodeCandidates writes the file.
-func encodeCandidates(w io.Writer, boot string, candidates iter.Seq[savedCandidate]) error {
-	sum := crc32.NewIEEE()
-	both := io.MultiWriter(w, sum)
-	if _, err := io.WriteString(both, savedMagic+boot); err != nil {
-		return err
+// savedWriter writes the file. After an error it does nothing.
+type savedWriter struct {
+	out   io.Writer
+	sum   hash.Hash32
+	entry []byte
+	err   error
+}
+
+// newSavedWriter returns a writer that has written the header.
+func newSavedWriter(out io.Writer, boot string) *savedWriter {
+	w := &savedWriter{out: out, sum: crc32.NewIEEE(), entry: make([]byte, 0, savedEntrySize)}
+	w.write([]byte(savedMagic + boot))
+	return w
+}
+
+func (w *savedWriter) write(b []byte) {
+	if w.err == nil {
+		_, _ = w.sum.Write(b) // a hash returns no error
+		_, w.err = w.out.Write(b)
 	}
-	entry := make([]byte, 0, savedEntrySize)
-	for s := range candidates {
-		entry = appendCandidate(entry[:0], s)
-		if _, err := both.Write(entry); err != nil {
-			return err
-		}
-	}
-	return binary.Write(w, binary.NativeEndian, sum.Sum32())
+}
+
+// add writes an entry.
+func (w *savedWriter) add(s savedCandidate) {
+	w.entry = appendCandidate(w.entry[:0], s)
+	w.write(w.entry)
+}
+
+// end writes the checksum.
+func (w *savedWriter) end() error {
+	w.write(binary.NativeEndian.AppendUint32(nil, w.sum.Sum32()))
+	return w.err
 }
 
 var errOtherBoot = errors.New("saved ages are of another boot")
@@ -157,48 +174,89 @@ func decodeCandidate(e []byte) (s savedCandidate, err error) {
 // saver writes the candidates' file without blocking the loop, one write at a time.
 type saver struct {
 	path     string
+	boot     string
 	warnings *warnings
 	writes   *writelog.Log
+	turns    chan func()   // for the loop to run
+	stopped  chan struct{} // closed once the loop runs no more turns
 	busy     chan struct{} // a semaphore: full while a write is under way
 	failed   atomic.Bool   // the last write
 }
 
-func newSaver(path string, w *warnings, writes *writelog.Log) *saver {
-	return &saver{path: path, warnings: w, writes: writes, busy: make(chan struct{}, 1)}
+func newSaver(path, boot string, w *warnings, writes *writelog.Log) *saver {
+	return &saver{
+		path: path, boot: boot, warnings: w, writes: writes,
+		turns: make(chan func()), stopped: make(chan struct{}), busy: make(chan struct{}, 1),
+	}
 }
 
-// start starts to save the output of encode, unless a write is under way. It runs encode and begun before it
-// returns; sync and rename follow in a goroutine, and then the function that begun returned, whether the file could be written
-// or not.
-func (s *saver) start(encode func(io.Writer) error, begun func() (saved func())) bool {
+// start starts to save the pieces, unless a write is under way. It runs begun before it returns. The pieces are encoded on the
+// loop, in turns; writing, sync and rename happen in a goroutine, and then it runs the function that begun returned, whether
+// the file could be written or not.
+func (s *saver) start(pieces *savePieces, begun func() (saved func())) bool {
 	select {
 	case s.busy <- struct{}{}:
 	default:
 		return false
 	}
-	f, err := s.write(encode)
 	saved := begun()
 	go func() {
 		defer func() { <-s.busy }()
-		s.finish(f, err)
+		f, err := s.write(pieces, s.onLoop)
+		if errors.Is(err, errLoopStopped) {
+			_ = f.Cleanup() // the last write follows
+		} else {
+			s.finish(f, err)
+		}
 		saved()
 	}()
 	return true
 }
 
-// save saves the output of encode before it returns.
-func (s *saver) save(encode func(io.Writer) error) {
-	s.finish(s.write(encode))
+var errLoopStopped = errors.New("the loop has stopped")
+
+// onLoop has the loop run a function.
+func (s *saver) onLoop(run func()) error {
+	done := make(chan struct{})
+	select {
+	case s.turns <- func() { run(); close(done) }:
+		<-done
+		return nil
+	case <-s.stopped:
+		return errLoopStopped
+	}
+}
+
+// save saves the pieces before it returns. The loop has stopped.
+func (s *saver) save(pieces *savePieces) {
+	s.finish(s.write(pieces, func(run func()) error {
+		run()
+		return nil
+	}))
 }
 
 // write writes a temporary file. It is buffered in pieces: the whole would be by far the largest object in memory.
-func (s *saver) write(encode func(io.Writer) error) (*renameio.PendingFile, error) {
+func (s *saver) write(pieces *savePieces, turn func(func()) error) (*renameio.PendingFile, error) {
 	f, err := renameio.NewPendingFile(s.path, renameio.WithPermissions(0o600))
 	if err != nil {
 		return nil, err
 	}
-	w := bufio.NewWriterSize(f, 64<<10)
-	return f, errors.Join(encode(w), w.Flush())
+	var piece bytes.Buffer
+	w := newSavedWriter(&piece, s.boot)
+	for more := true; more; {
+		if err := turn(func() { more = pieces.next(w.add) }); err != nil {
+			return f, err
+		}
+		if _, err := piece.WriteTo(f); err != nil {
+			return f, err
+		}
+	}
+	if err := turn(pieces.finish); err != nil {
+		return f, err
+	}
+	err = w.end()
+	_, writeErr := piece.WriteTo(f)
+	return f, errors.Join(err, writeErr)
 }
 
 func (s *saver) finish(f *renameio.PendingFile, err error) {
@@ -215,8 +273,9 @@ func (s *saver) finish(f *renameio.PendingFile, err error) {
 	}
 }
 
-// wait waits for the write that is under way, if any.
-func (s *saver) wait() {
+// stop waits for the write that is under way, if any. The loop runs no more turns.
+func (s *saver) stop() {
+	close(s.stopped)
 	s.busy <- struct{}{}
 	<-s.busy
 }

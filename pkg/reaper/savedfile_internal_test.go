@@ -25,7 +25,11 @@ const testBoot = "6ca07e8a-4d30-4a5c-9b3e-a3f2d8f0c001"
 
 func encodeAll(all []savedCandidate) []byte {
 	var b bytes.Buffer
-	if err := encodeCandidates(&b, testBoot, slices.Values(all)); err != nil {
+	w := newSavedWriter(&b, testBoot)
+	for _, s := range all {
+		w.add(s)
+	}
+	if err := w.end(); err != nil {
 		panic(err)
 	}
 	return b.Bytes()
