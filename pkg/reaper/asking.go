@@ -113,7 +113,8 @@ func (l *loop) answer(c *candidate, a *prober.Answer, at monotime.Time) {
 		c.verdict.obstacle = a.Obstacle
 	}
 	t.changed = true
-	if t.handle(c, e, at)&actRecord != 0 {
+	v := t.judge(c, at)
+	if t.handleUntil(c, e, v.Again, at)&actRecord != 0 {
 		l.recordAnswer(c, a, at)
 	}
 	if c.step.phase == phaseTimed {

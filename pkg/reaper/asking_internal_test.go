@@ -129,10 +129,10 @@ func TestAnswerDeterminesTheNextPhase(t *testing.T) {
 			answer: prober.Answer{Result: prober.NotAsked, Err: prober.ErrNoProbe}, phase: phaseTimed, retryAt: 3 * testProbeAfter,
 		},
 		"cancelled by the prober: it is retried": {
-			answer: prober.Answer{Result: prober.Cancelled}, phase: phaseRefused, retryAt: testProbeAfter + retryAfter,
+			answer: prober.Answer{Result: prober.Cancelled}, phase: phaseUnasked, retryAt: testProbeAfter + retryAfter,
 		},
 		"the prober is stuck: it is retried": {
-			answer: prober.Answer{Result: prober.NotAsked, Err: prober.ErrStuck}, phase: phaseRefused, retryAt: testProbeAfter + retryAfter,
+			answer: prober.Answer{Result: prober.NotAsked, Err: prober.ErrStuck}, phase: phaseUnasked, retryAt: testProbeAfter + retryAfter,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -164,6 +164,48 @@ func TestAnswerDeterminesTheNextPhase(t *testing.T) {
 				}
 				if got := now().Sub(half); len(a.questions) == 2 && got != tc.retryAt || len(a.questions) < 2 && tc.retryAt != 0 {
 					t.Errorf("it has asked %d times, the last %v after the half-close, want after %v", len(a.questions), got, tc.retryAt)
+				}
+			})
+		})
+	}
+}
+
+func TestQuestionThatCannotBeAskedDoesNotDelayTheDestroy(t *testing.T) {
+	for name, change := range map[string]func(*loop, *registered){
+		"of the grace from the start": func(_ *loop, ns *registered) {
+			ns.policies[0].CloseWaitGrace = policy.Patience(testProbeAfter + retryAfter/2)
+		},
+		"of a grace that a later policy has": func(l *loop, ns *registered) {
+			ns.policies[0].CloseWaitGrace = policy.Patience(testProbeAfter + retryAfter/2)
+			l.tracker.rejudge(ns, now())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, ns, a := newAskingLoop(t, policy.Destroy)
+				isLater := strings.Contains(name, "later")
+				if !isLater {
+					change(l, ns)
+				}
+				see(l, ns.Identity, idleLook(7, testProbeAfter))
+				runUntilQuiet(l, new(kernel))
+				half := ns.candidates[7].history.Since
+				refuse := func() {
+					if len(l.asked) > 0 {
+						l.answered([]prober.Answer{{Question: a.last(t), Result: prober.NotAsked, Err: errors.New("no space left"), At: now()}}, now())
+					}
+				}
+				refuse()
+				if isLater {
+					change(l, ns)
+				}
+				for ns.candidates[7] != nil && now().Sub(half) < time.Minute {
+					time.Sleep(100 * time.Millisecond)
+					runUntilQuiet(l, new(kernel))
+					refuse()
+				}
+				if got, want := now().Sub(half), testProbeAfter+retryAfter/2; got < want || got > want+time.Second {
+					t.Errorf("it is destroyed %v after the half-close, want %v", got, want)
 				}
 			})
 		})

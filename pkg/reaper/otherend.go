@@ -165,7 +165,7 @@ func (t *tracker) queueOther(c *candidate, now monotime.Time) {
 			continue
 		}
 		switch o.step.phase {
-		case phaseTimed, phaseForbidden, phaseUnowned, phaseAsking:
+		case phaseTimed, phaseForbidden, phaseUnowned, phaseUnasked, phaseAsking:
 			t.handle(o, eventTimeCame, now)
 		default: // a look is under way; in phaseRefused one follows after retryAfter
 		}

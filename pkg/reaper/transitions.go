@@ -21,6 +21,7 @@ const (
 	phaseForbidden               // for a change of mode: it is due, and the mode forbids the question or the destroy
 	phaseRefused                 // for retryAfter, after the kernel refused
 	phaseUnowned                 // for a look-up of its owners
+	phaseUnasked                 // for retryAfter, after its peer could not be asked for now, or for its destroy
 	phaseAsking                  // for its peer's answer
 	phaseWithdrawn               // for the answer to a cancelled question
 	phaseDropped                 // for nothing: it is no longer a candidate
@@ -162,6 +163,15 @@ func transition(s phase, e event) (phase, action) {
 		case eventDestroyDue, eventTimeCame, eventNotShown:
 			return phaseQueued, actQueue
 		}
+	case phaseUnasked:
+		switch e {
+		case eventRenewed, eventSpared, eventRejudged:
+			return phaseTimed, 0
+		case eventAskForbidden:
+			return phaseForbidden, actRecord
+		case eventDestroyDue, eventTimeCame, eventNotShown:
+			return phaseQueued, actQueue
+		}
 	case phaseAsking:
 		switch e {
 		case eventRenewed, eventSpared, eventRejudged, eventAskForbidden, eventDestroyDue, eventTimeCame:
@@ -171,7 +181,7 @@ func transition(s phase, e event) (phase, action) {
 		case eventPeerGone, eventClosed:
 			return phaseDropped, actRecord | actDrop
 		case eventCancelled:
-			return phaseRefused, 0
+			return phaseUnasked, 0
 		}
 	case phaseWithdrawn:
 		switch e {
@@ -206,10 +216,12 @@ type step struct {
 	phase phase
 }
 
-// retryAfter is the time until the next attempt after the kernel refused to look up or destroy a socket.
+// retryAfter is the time until the next attempt after the kernel refused to look up or destroy a socket, or the prober could
+// not ask its peer.
 const retryAfter = 10 * time.Second
 
-// next returns the step after an event. dueAt is when a judgement requires the next look; other events ignore it.
+// next returns the step after an event. dueAt is when a judgement requires the next look, and after a question that was not
+// asked when the last judgement requires it; other events ignore it.
 func (s step) next(e event, dueAt, now monotime.Time) (step, action) {
 	to, act := transition(s.phase, e)
 	n := step{phase: to, dueAt: s.dueAt, since: s.since}
@@ -219,6 +231,11 @@ func (s step) next(e event, dueAt, now monotime.Time) (step, action) {
 	switch {
 	case to == phaseRefused && s.phase != phaseRefused:
 		n.dueAt = now.Add(retryAfter)
+	case to == phaseUnasked && s.phase != phaseUnasked:
+		n.dueAt = now.Add(retryAfter)
+		if !dueAt.IsZero() {
+			n.dueAt = min(n.dueAt, dueAt)
+		}
 	case e.isJudgement() && to.isJudged():
 		n.dueAt = dueAt
 	}
@@ -246,7 +263,7 @@ func (s phase) isJudged() bool {
 // String returns the phase for tests.
 func (s phase) String() string {
 	return [numPhases]string{
-		"timed", "queued", "examined", "overtaken", "over-budget", "forbidden", "refused", "unowned", "asking", "withdrawn", "dropped",
+		"timed", "queued", "examined", "overtaken", "over-budget", "forbidden", "refused", "unowned", "unasked", "asking", "withdrawn", "dropped",
 	}[s]
 }
 

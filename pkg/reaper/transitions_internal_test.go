@@ -13,30 +13,30 @@ import (
 // transitionTable has every transition: for an event (row) in a phase (column), the next phase and the actions; a dot
 // where nothing changes.
 const transitionTable = `
-                   timed           queued        examined          overtaken         over-budget   forbidden     refused       unowned        asking               withdrawn            dropped
-renewed            .               .             overtaken         .                 .             timed         .             timed          withdrawn,cancel     .                    .
-spared             .               .             .                 .                 .             timed         .             timed          withdrawn,cancel     .                    .
-owners-needed      unowned,lookup  .             .                 .                 .             .             .             .              .                    .                    .
-ask-due            asking,ask      .             .                 .                 .             asking,ask    .             asking,ask     .                    .                    .
-ask-forbidden      forbidden,rec   .             .                 .                 .             .             .             forbidden,rec  withdrawn,cancel     .                    .
-destroy-due        queued,queue    .             .                 .                 .             .             .             queued,queue   withdrawn,cancel     .                    .
-time-came          queued,queue    .             .                 .                 .             queued,queue  queued,queue  queued,queue   withdrawn,cancel     .                    .
-missed             queued,queue    .             .                 .                 .             queued,queue  .             queued,queue   .                    .                    .
-taken              .               examined      .                 .                 examined      .             .             .              .                    .                    .
-examined           .               .             timed             queued,queue      .             .             .             .              .                    .                    .
-gone               .               .             dropped,drop      queued,queue      .             .             .             .              .                    .                    .
-destroyed          .               .             dropped,rec,drop  queued,rec,queue  .             .             .             .              .                    .                    dropped,rec
-destroy-forbidden  .               .             forbidden,rec     queued,rec,queue  .             .             .             .              .                    .                    .
-over-budget        .               .             over-budget,budget queued,queue    .             .             .             .              .                    .                    .
-refused            .               .             refused           refused           .             .             .             .              .                    .                    .
-owners-looked-up   .               .             .                 .                 .             .             .             timed          .                    .                    .
-peer-alive         .               .             .                 .                 .             .             .             .              timed                timed                .
-peer-gone          .               .             .                 .                 .             .             .             .              dropped,rec,drop     dropped,rec,drop     .
-closed             .               .             .                 .                 .             .             .             .              dropped,rec,drop     dropped,rec,drop     .
-not-asked          .               .             .                 .                 .             .             .             .              timed                timed                .
-cancelled          .               .             .                 .                 .             .             .             .              refused              timed                .
-rejudged           .               .             overtaken         .                 .             timed         .             timed          withdrawn,cancel     .                    .
-forgotten          dropped,drop    dropped,drop  dropped,drop      dropped,drop      dropped,drop  dropped,drop  dropped,drop  dropped,drop   dropped,cancel,drop  dropped,cancel,drop  .
+                   timed           queued        examined            overtaken         over-budget   forbidden     refused       unowned        unasked        asking               withdrawn            dropped
+renewed            .               .             overtaken           .                 .             timed         .             timed          timed          withdrawn,cancel     .                    .
+spared             .               .             .                   .                 .             timed         .             timed          timed          withdrawn,cancel     .                    .
+owners-needed      unowned,lookup  .             .                   .                 .             .             .             .              .              .                    .                    .
+ask-due            asking,ask      .             .                   .                 .             asking,ask    .             asking,ask     .              .                    .                    .
+ask-forbidden      forbidden,rec   .             .                   .                 .             .             .             forbidden,rec  forbidden,rec  withdrawn,cancel     .                    .
+destroy-due        queued,queue    .             .                   .                 .             .             .             queued,queue   queued,queue   withdrawn,cancel     .                    .
+time-came          queued,queue    .             .                   .                 .             queued,queue  queued,queue  queued,queue   queued,queue   withdrawn,cancel     .                    .
+missed             queued,queue    .             .                   .                 .             queued,queue  .             queued,queue   queued,queue   .                    .                    .
+taken              .               examined      .                   .                 examined      .             .             .              .              .                    .                    .
+examined           .               .             timed               queued,queue      .             .             .             .              .              .                    .                    .
+gone               .               .             dropped,drop        queued,queue      .             .             .             .              .              .                    .                    .
+destroyed          .               .             dropped,rec,drop    queued,rec,queue  .             .             .             .              .              .                    .                    dropped,rec
+destroy-forbidden  .               .             forbidden,rec       queued,rec,queue  .             .             .             .              .              .                    .                    .
+over-budget        .               .             over-budget,budget  queued,queue      .             .             .             .              .              .                    .                    .
+refused            .               .             refused             refused           .             .             .             .              .              .                    .                    .
+owners-looked-up   .               .             .                   .                 .             .             .             timed          .              .                    .                    .
+peer-alive         .               .             .                   .                 .             .             .             .              .              timed                timed                .
+peer-gone          .               .             .                   .                 .             .             .             .              .              dropped,rec,drop     dropped,rec,drop     .
+closed             .               .             .                   .                 .             .             .             .              .              dropped,rec,drop     dropped,rec,drop     .
+not-asked          .               .             .                   .                 .             .             .             .              .              timed                timed                .
+cancelled          .               .             .                   .                 .             .             .             .              .              unasked              timed                .
+rejudged           .               .             overtaken           .                 .             timed         .             timed          timed          withdrawn,cancel     .                    .
+forgotten          dropped,drop    dropped,drop  dropped,drop        dropped,drop      dropped,drop  dropped,drop  dropped,drop  dropped,drop   dropped,drop   dropped,cancel,drop  dropped,cancel,drop  .
 `
 
 // cell formats a transition as in the table.
@@ -137,6 +137,8 @@ func TestStepHasADueTimeInTimedPhasesOnly(t *testing.T) {
 		"what was refused is retried":                  {step{0, 1, phaseExamined}, eventRefused, later, monotime.Time(now).Add(retryAfter)},
 		"a judgement does not hasten the retry":        {step{soon, 1, phaseRefused}, eventSpared, later, soon},
 		"the prober's own cancellation is retried":     {step{later, 1, phaseAsking}, eventCancelled, 0, monotime.Time(now).Add(retryAfter)},
+		"and does not put off the destroy":             {step{later, 1, phaseAsking}, eventCancelled, later, later},
+		"a judgement does not put off that retry":      {step{soon, 1, phaseUnasked}, eventAskDue, later, soon},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, _ := tc.from.next(tc.e, tc.dueAt, now)
