@@ -233,11 +233,30 @@ func readInputs(dir string) (all []input, err error) {
 	return all, err
 }
 
+// linkTestdata makes the package's other files available in another directory of test data: its seeds may be in them.
+func (p *suite) linkTestdata(to string) error {
+	from, err := filepath.Abs(filepath.Join(p.dir, "testdata"))
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if e.Name() == "fuzz" {
+			continue
+		}
+		err = errors.Join(err, os.Symlink(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())))
+	}
+	return err
+}
+
 // features runs a target with its seeds, or with one input alone, and returns what that runs.
 func (p *suite) features(target, name string, data []byte) (map[feature]struct{}, error) {
 	at := filepath.Join(p.tmp, "run")
 	inputs := filepath.Join(at, "testdata", "fuzz", target)
-	if err := errors.Join(os.RemoveAll(at), os.MkdirAll(inputs, 0o755)); err != nil {
+	if err := errors.Join(os.RemoveAll(at), os.MkdirAll(inputs, 0o755), p.linkTestdata(filepath.Join(at, "testdata"))); err != nil {
 		return nil, err
 	}
 	only := "^" + target + "$"
