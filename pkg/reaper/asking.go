@@ -31,9 +31,15 @@ func (r *Reaper) Answered(answers []prober.Answer) {
 // sendQuestions sends the new questions and cancellations to the Asker.
 func (l *loop) sendQuestions(at monotime.Time) {
 	t := &l.tracker
-	for _, c := range t.toCancel {
-		if _, out := l.asked[c]; out {
+	for i := 0; i < len(t.toCancel); i++ { // a judgement may add more
+		c := t.toCancel[i]
+		_, out := l.asked[c]
+		switch {
+		case out:
 			l.cfg.Asker.Cancel(c.ns.Identity, c.history.ID.Cookie())
+		case c.step.phase == phaseWithdrawn: // the question was not sent yet, so no answer follows
+			t.handle(c, eventCancelled, at)
+			t.reconsider(c, at)
 		}
 		if c.step.phase == phaseDropped {
 			delete(l.asked, c)

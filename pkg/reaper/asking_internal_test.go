@@ -65,11 +65,13 @@ func runUntilQuiet(l *loop, k *kernel) {
 	for {
 		j := l.nextJob(now(), l.clock.Wall())
 		l.sendQuestions(now())
-		if j == nil {
+		switch {
+		case j != nil:
+			k.examine(j)
+			l.examined(j, now())
+		case l.untilWork(now(), l.clock.Wall()) > 0:
 			return
 		}
-		k.examine(j)
-		l.examined(j, now())
 	}
 }
 
@@ -313,6 +315,47 @@ func TestQuestionIsCancelled(t *testing.T) {
 }
 
 // TestCancelledQuestionMayStillResetItsSocket answers a question that was cancelled too late.
+func TestQuestionThatIsWithdrawnBeforeItIsSentIsJudgedAgain(t *testing.T) {
+	for name, tc := range map[string]struct {
+		grace time.Duration
+		asks  int
+		left  int // candidates
+	}{
+		"its peer is asked":           {time.Hour, 1, 1},
+		"or it is destroyed if due":   {testProbeAfter, 0, 0},
+		"or neither, with more grace": {time.Hour, 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, ns, a := newAskingLoop(t, policy.Destroy)
+				see(l, ns.Identity, idleLook(7, testProbeAfter))
+				c := ns.candidates[7]
+				for l.tracker.handleDue(now()); len(l.tracker.toAsk) == 0; { // up to the question, which is not sent
+					j := l.nextJob(now(), l.clock.Wall())
+					if j == nil {
+						break
+					}
+					new(kernel).examine(j)
+					l.examined(j, now())
+				}
+				if c.step.phase != phaseAsking || len(a.questions) != 0 {
+					t.Fatalf("it is %v, and %d questions are out", c.step.phase, len(a.questions))
+				}
+				ns.policies[0].CloseWaitGrace = policy.Patience(tc.grace)
+				if tc.asks == 0 {
+					ns.policies[0].ProbeAfter = policy.Never
+				}
+				l.tracker.rejudge(ns, now())
+				runUntilQuiet(l, new(kernel))
+				if len(a.questions) != tc.asks || len(ns.candidates) != tc.left {
+					t.Errorf("it is %v after %d questions, and %d candidates are left; want %d and %d",
+						c.step.phase, len(a.questions), len(ns.candidates), tc.asks, tc.left)
+				}
+			})
+		})
+	}
+}
+
 func TestCancelledQuestionMayStillResetItsSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)

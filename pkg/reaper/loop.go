@@ -149,6 +149,9 @@ func (l *loop) untilWork(now monotime.Time, wall time.Time) time.Duration {
 	if l.examining {
 		return time.Hour // the result wakes the loop
 	}
+	if l.tracker.examineQ.Len() > 0 { // queued since the last job was made
+		return 0
+	}
 	wait := time.Hour
 	if next, ok := l.tracker.nextDue(); ok {
 		wait = min(wait, max(next.Sub(now), 0))
