@@ -21,7 +21,8 @@ import (
 
 // Candidates is the memory of a reaper with many more candidates than a node has, and its restart.
 type Candidates struct {
-	Few, Many Memory
+	Few  Memory `json:"few"`
+	Many Memory `json:"many"`
 	// PerCandidate is the difference of both medians for each additional candidate.
 	PerCandidate float64 `json:"bytesPerCandidate"`
 	Saved        float64 `json:"savedMebibytes"` // size of the file of ages
