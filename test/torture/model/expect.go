@@ -19,7 +19,7 @@ const (
 // Expect returns what the model allows and requires of a socket.
 func (r *Run) Expect(s *Socket) Expectation {
 	x := Expectation{Latest: Forever, Earliest: Forever}
-	var must, mustAsk []Interval
+	var must, mustCounted, mustAsk []Interval
 	points := r.breakpoints(s)
 	for i, from := range points {
 		to := Forever
@@ -32,8 +32,10 @@ func (r *Run) Expect(s *Socket) Expectation {
 		if at := r.mayAsk(s, from); at < to {
 			x.Question = append(x.Question, Interval{max(from, at), to})
 		}
-		if at := r.mustEnd(s, from); at < to {
+		if at, above := r.mustEnd(s, from); at < to && above == 0 {
 			must = append(must, Interval{max(from, at), to})
+		} else if at < to {
+			mustCounted, x.Above = append(mustCounted, Interval{max(from, at), to}), max(x.Above, above)
 		}
 		if at, _ := r.mustAsk(s, from); at < to {
 			mustAsk = append(mustAsk, Interval{max(from, at), to})
@@ -41,6 +43,7 @@ func (r *Run) Expect(s *Socket) Expectation {
 	}
 	x.Destroy, x.Question = joined(x.Destroy), joined(x.Question)
 	x.Latest = min(r.served(joined(must), r.Bounds.Reaction), r.served(joined(mustAsk), r.Bounds.Reaction+r.Bounds.Answer))
+	x.LatestCounted = r.served(joined(mustCounted), r.Bounds.Reaction)
 	if len(x.Destroy) > 0 {
 		x.Earliest = x.Destroy[0].From
 	}
@@ -383,13 +386,14 @@ func (r *Run) mayEnd(s *Socket, now Time) Time {
 	return max(j.end, r.sparedUntil(s, now, permissive))
 }
 
-// mustEnd returns the time from which a destroy is required, if nothing changes after now.
-func (r *Run) mustEnd(s *Socket, now Time) Time {
+// mustEnd returns the time from which a destroy is required, if nothing changes after now, and the number of sockets that the
+// rule keeps.
+func (r *Run) mustEnd(s *Socket, now Time) (at Time, above int) {
 	j, ok := r.judge(s, now, conservative)
-	if !ok || j.mode != Destroy || j.above > 0 {
-		return Forever
+	if !ok || j.mode != Destroy {
+		return Forever, 0
 	}
-	return max(j.end, r.sparedUntil(s, now, conservative))
+	return max(j.end, r.sparedUntil(s, now, conservative)), j.above
 }
 
 // mayAsk returns the time from which a question to the peer is legal.

@@ -114,7 +114,11 @@ type Expectation struct {
 	Destroy  []Interval // in which it may be destroyed
 	Question []Interval // in which its peer may be asked
 	Latest   Time       // by which it must have ended; Forever if it may stay
-	Earliest Time       // of Destroy and of a question to a gone peer; Forever if it must stay
+	// Above is the number of sockets that a rule with a count keeps, LatestCounted by when this one must have ended if it is
+	// not among those.
+	Above         int
+	LatestCounted Time
+	Earliest      Time // of Destroy and of a question to a gone peer; Forever if it must stay
 }
 
 // Forever is later than every other time.

@@ -40,7 +40,14 @@ func flavour(r *rand.Rand, profile Profile, n *Namespace) {
 	case f < 74: // by state, with the other clock
 		byState, grace := true, between(r, 3000, 8000)
 		p.Rules = []model.Rule{{Match: model.Match{State: model.CloseWait}, Layer: model.Layer{ByState: &byState, CloseWaitGrace: &grace}}}
-	case f < 88: // several attachments
+	case f < 79: // a rule with a count
+		grace := between(r, 1500, 4000)
+		p.Rules = []model.Rule{{
+			Match: model.Match{State: model.CloseWait, LocalPort: uint16(HomePort(0, CountedPort))},
+			Layer: model.Layer{CloseWaitGrace: &grace}, Above: 1 + r.IntN(3),
+		}}
+		p.ProbeAfter = model.Never
+	case f < 90: // several attachments
 		second = &Attachment{Ifname: "net1"}
 		q := newPolicy(r)
 		switch r.IntN(4) {

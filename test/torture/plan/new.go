@@ -92,11 +92,67 @@ func newNamespace(r *rand.Rand, profile Profile, index int, at, until time.Durat
 	policy := n.Attachments[0].Changes[0].Policy
 	for i := range profile.connections(r) {
 		c := newConnection(r, profile, policy, fmt.Sprintf("%s/%d", n.Name, i), at, until)
-		if c != nil {
-			n.Connections = append(n.Connections, *c)
+		if c == nil {
+			continue
+		}
+		n.Connections = append(n.Connections, *c)
+		if again := reuse(r, c, until); again != nil {
+			n.Connections = append(n.Connections, *again)
 		}
 	}
+	if len(policy.Rules) > 0 && policy.Rules[0].Above > 0 {
+		n.Connections = append(n.Connections, counted(r, policy, &n)...)
+	}
+	if r.IntN(3) == 0 {
+		freezeOwners(r, &n)
+	}
 	return n
+}
+
+// reuse decides on a later connection with the addresses and ports of an earlier one.
+func reuse(r *rand.Rand, c *Connection, until time.Duration) *Connection {
+	if r.IntN(8) > 0 || !c.Server || c.Unqueued {
+		return nil
+	}
+	again := *c
+	again.ID, again.Kind, again.Same = c.ID+"-again", "same-addresses", c.ID
+	again.Steps = []Step{{After: between(r, 0, 500), Do: AwayShuts}}
+	again.At = c.Until + between(r, 100, 1000)
+	again.Until = until - 500*time.Millisecond
+	if again.At+3*time.Second > again.Until {
+		return nil
+	}
+	return &again
+}
+
+// counted decides the connections of a rule with a count: they are half-closed one after the other.
+func counted(r *rand.Rand, p *model.Policy, n *Namespace) (all []Connection) {
+	rule := p.Rules[0]
+	at := n.At + between(r, 500, 2000)
+	for i := range rule.Above + 2 + r.IntN(4) {
+		c := Connection{
+			ID: fmt.Sprintf("%s/counted-%d", n.Name, i), Kind: "counted", At: at, Family: Family(r.IntN(2)), Server: true, Port: CountedPort,
+			Until: n.Until - 500*time.Millisecond,
+		}
+		c.then(0, AwayShuts, 0)
+		all = append(all, c)
+		at += between(r, 300, 900)
+	}
+	return all
+}
+
+// freezeOwners decides when owners are frozen or stopped.
+func freezeOwners(r *rand.Rand, n *Namespace) {
+	for i := range n.Owners {
+		for at := n.At + between(r, 2000, 8000); at < n.Until-4*time.Second; at += between(r, 5000, 12_000) {
+			f := Freeze{At: at, For: between(r, 200, 6000), Signal: r.IntN(2) == 0}
+			if f.At+f.For > n.Until-2*time.Second {
+				break
+			}
+			n.Owners[i].Freezes = append(n.Owners[i].Freezes, f)
+			at += f.For
+		}
+	}
 }
 
 // newConnection decides a connection. It returns nil if the namespace does not exist for long enough.

@@ -15,3 +15,6 @@ func QueuePort(port int) int { return 9000 + port }
 
 // MappedPorts is added to the index of a listener for IPv4-mapped addresses.
 const MappedPorts = 20
+
+// CountedPort is the index of the listener for the rules with a count.
+const CountedPort = 8

@@ -51,28 +51,29 @@ const Window = 6 * time.Second
 // Judge compares all sockets.
 func Judge(run *model.Run, sockets []*model.Socket) *Report {
 	report := &Report{Ended: make(map[string]int), Margin: model.Forever}
-	groups := make(map[group][]*model.Socket)
+	counted := make(map[group][]member)
 	for _, s := range sockets {
 		report.Sockets++
-		if !slices.ContainsFunc(s.Events, func(e model.Event) bool { return e.Kind == model.HalfClosed }) {
-			report.judge(run, s) // it must stay
+		if slices.ContainsFunc(s.Events, func(e model.Event) bool { return e.Kind == model.HalfClosed }) {
+			report.HalfOpen++
+		}
+		x := run.Expect(s)
+		if x.Above > 0 {
+			g := group{s.Netns, s.LocalPort}
+			counted[g] = append(counted[g], member{s, x})
 			continue
 		}
-		report.HalfOpen++
-		report.judge(run, s)
+		report.judge(run, s, x)
 	}
-	_ = groups
+	for _, members := range counted {
+		for _, m := range count(run, members) {
+			report.judge(run, m.socket, m.expect)
+		}
+	}
 	return report
 }
 
-// group is the sockets of a rule with a count.
-type group struct {
-	netns string
-	port  uint16
-}
-
-func (r *Report) judge(run *model.Run, s *model.Socket) {
-	x := run.Expect(s)
+func (r *Report) judge(run *model.Run, s *model.Socket, x model.Expectation) {
 	find := func(f Fault, by time.Duration) {
 		r.Findings = append(r.Findings, Finding{Fault: f, Socket: s, Expect: x, By: by})
 	}

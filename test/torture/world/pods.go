@@ -8,9 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/test/torture/model"
 )
@@ -107,40 +104,4 @@ func (n *namespace) vanishedAt() model.Time {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.vanished
-}
-
-// freezeOwner stops an owner at the times of the plan.
-func (w *World) freezeOwner(ctx context.Context, n *namespace, owner int) error {
-	p := n.owners[owner]
-	for _, f := range n.plan.Owners[owner].Freezes {
-		if w.sleepUntil(ctx, f.At) != nil || n.isDeleted() {
-			return nil
-		}
-		if err := w.signal(n, p, unix.SIGSTOP, model.Frozen); err != nil {
-			return err
-		}
-		err := pause(ctx, f.For)
-		if contErr := w.signal(n, p, unix.SIGCONT, model.Thawed); contErr != nil {
-			return contErr
-		}
-		if err != nil {
-			return nil
-		}
-	}
-	return nil
-}
-
-// signal stops or continues a process, and notes it for each of its sockets.
-func (w *World) signal(n *namespace, p *process, s unix.Signal, kind model.EventKind) error {
-	before := model.Now()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		return err
-	}
-	after := model.Now() + 10*time.Millisecond // each thread stops at its next return to user mode
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for t := range n.tracks[p] {
-		t.add(model.Event{Kind: kind, Span: model.Span{Before: before, After: after}})
-	}
-	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/cgroup"
 	"github.com/halfclose/halfclose/test/node"
 	"github.com/halfclose/halfclose/test/torture/agent"
 	"github.com/halfclose/halfclose/test/torture/model"
@@ -142,10 +143,11 @@ func (w *World) witnessStrays(p *process) {
 
 // namespace is a registered namespace that exists.
 type namespace struct {
-	plan   *plan.Namespace
-	path   string
-	owners []*process
-	local  *process // of the other ends of loopback connections
+	plan     *plan.Namespace
+	path     string
+	owners   []*process
+	freezers map[*process]*cgroup.Cgroup
+	local    *process // of the other ends of loopback connections
 
 	mu          sync.Mutex
 	listeners   map[string]*listener
@@ -201,7 +203,7 @@ func (w *World) playNamespace(ctx context.Context, p *plan.Namespace) error {
 func (w *World) create(p *plan.Namespace) (*namespace, error) {
 	n := &namespace{
 		plan: p, listeners: make(map[string]*listener), tracks: make(map[*process]map[*track]struct{}),
-		attachments: make(map[string]model.Policy),
+		attachments: make(map[string]model.Policy), freezers: make(map[*process]*cgroup.Cgroup),
 	}
 	var err error
 	if n.path, err = addNetns(p.Name); err != nil {
@@ -216,6 +218,9 @@ func (w *World) create(p *plan.Namespace) (*namespace, error) {
 			return nil, err
 		}
 		n.owners = append(n.owners, owner)
+		if err := n.addFreezer(owner, o); err != nil {
+			return nil, err
+		}
 	}
 	n.local, err = startProcess(n.path, "local")
 	return n, err
@@ -284,6 +289,9 @@ func (w *World) remove(ctx context.Context, n *namespace) error {
 	for _, p := range n.processes() {
 		w.witnessStrays(p)
 		errs = append(errs, p.stop())
+	}
+	for _, f := range n.freezers {
+		errs = append(errs, removeFreezer(f))
 	}
 	n.mu.Lock()
 	deleted, ifnames := n.deleted, slices.Sorted(maps.Keys(n.attachments))
