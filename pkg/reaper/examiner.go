@@ -32,6 +32,7 @@ type job struct {
 	facts     []policy.Facts
 	others    []policy.Standing // of the other ends
 	allowed   []bool            // by above rules
+	held      []holders
 	results   []examined
 	err       error         // why the remaining sockets have no result
 	old       uint64        // looks that were too old to destroy by
@@ -65,6 +66,7 @@ type examiner struct {
 	open    opener
 	clock   monotime.Clock
 	age     lookAge
+	owners  freshOwners
 	ids     [destroyBatch]inetdiag.ID
 	index   [destroyBatch]int // in the job, of each of ids
 	retries []int             // indexes in the job of the sockets whose look was too old
@@ -92,6 +94,7 @@ func (e *examiner) examine(j *job) {
 		if n == 0 {
 			return
 		}
+		e.owners.refresh(j, e.index[:n], e.clock) // before the looks, whose age is bounded
 		if j.err = e.lookUp(conn, j, n); j.err == nil {
 			j.err = e.destroy(conn, j, n)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -62,12 +63,17 @@ type kernel struct {
 	sockets map[uint64]inetdiag.Socket // by cookie, except for closeWait's
 	refused map[uint64]error           // error of the look, by cookie
 
+	conditions map[int]owners.Condition // of owners just before a destroy; nil: as they were looked up
+
 	destroyed []uint64 // cookies
 }
 
 // examine lets an examiner process a job.
 func (k *kernel) examine(j *job) {
 	e := examiner{clock: monotime.Fake{}, open: func(finder.Netns) (conn, error) { return k, nil }}
+	if k.conditions != nil {
+		e.owners.conditions = func([]int) map[int]owners.Condition { return k.conditions }
+	}
 	e.examine(j)
 }
 

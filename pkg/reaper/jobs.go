@@ -44,18 +44,20 @@ func (l *loop) job(ns *registered, list []*candidate, grant int, at monotime.Tim
 	if j == nil {
 		j = &job{
 			histories: make([]policy.History, 0, maxJobSockets), facts: make([]policy.Facts, 0, maxJobSockets), others: make([]policy.Standing, 0, maxJobSockets),
-			allowed: make([]bool, 0, maxJobSockets), results: make([]examined, 0, maxJobSockets),
+			allowed: make([]bool, 0, maxJobSockets), held: make([]holders, 0, maxJobSockets), results: make([]examined, 0, maxJobSockets),
 		}
 	}
 	*j = job{
 		ns: ns, list: list, netns: ns.Netns, grant: grant,
 		judge:     registered{policies: ns.policies, limit: ns.limit},
-		histories: j.histories[:0], facts: j.facts[:0], others: j.others[:0], allowed: j.allowed[:0], results: j.results[:0],
+		histories: j.histories[:0], facts: j.facts[:0], others: j.others[:0], allowed: j.allowed[:0],
+		held: j.held[:0], results: j.results[:0],
 	}
 	for _, c := range list {
 		l.tracker.handle(c, eventTaken, at)
 		j.histories, j.facts = append(j.histories, c.history), append(j.facts, l.tracker.facts(c, at))
 		j.others, j.allowed = append(j.others, l.tracker.otherForJob(c, at)), append(j.allowed, c.isAllowed())
+		j.held = append(j.held, l.tracker.holders(c, at))
 	}
 	return j
 }
@@ -67,6 +69,9 @@ func (l *loop) examined(j *job, at monotime.Time) {
 	}
 	l.recordEntry(j.ns, j.err)
 	for i, c := range j.list {
+		if i < len(j.results) {
+			l.tracker.takeFrozen(c, &j.held[i], at)
+		}
 		switch {
 		case i < len(j.results):
 			l.result(j, c, &j.results[i], at)

@@ -206,7 +206,7 @@ func (o *ownerLookups) collect(at monotime.Time) (k *ownerLookup, urgent bool) {
 	return k, urgent
 }
 
-// sample starts a look-up of the candidates that are past half of their patience, at each quarter of it: no kernel counts
+// sample starts a look-up of the candidates that are past a quarter of their patience, at each quarter of it: no kernel counts
 // for how long a process was stopped, and not every kernel for how long it was frozen. It only reads the conditions of
 // owners that are known. It reports whether a look-up was started; a waiting candidate has precedence.
 func (o *ownerLookups) sample(at monotime.Time) bool {
@@ -226,7 +226,7 @@ func (o *ownerLookups) sample(at monotime.Time) bool {
 			}
 			interval = min(interval, patience/16)
 			switch {
-			case !c.step.phase.isJudged() || at.Sub(c.verdict.start) < patience/2 || len(k.candidates)+len(k.sampled) >= maxLookupSockets:
+			case !c.step.phase.isJudged() || at.Sub(c.verdict.start) < patience/4 || len(k.candidates)+len(k.sampled) >= maxLookupSockets:
 			case c.owners == nil:
 				o.addWithOtherEnd(k, c, at)
 			case at.Sub(c.owners.at) >= patience*3/16: // the next sample would be later than a quarter

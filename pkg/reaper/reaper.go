@@ -199,6 +199,12 @@ func (r *Reaper) Run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		e := examiner{open: r.open, clock: r.cfg.Clock}
+		if r.cfg.Conditions != nil {
+			e.owners.conditions = func(pids []int) map[int]owners.Condition {
+				found, _ := r.cfg.Conditions(ctx, pids) // an owner without one counts as running
+				return found
+			}
+		}
 		for j := range jobs {
 			e.examine(j)
 			results <- j // never blocks: capacity 1, at most one job in flight

@@ -37,7 +37,7 @@ const (
 func bounds() model.Bounds {
 	return model.Bounds{
 		Reaction: 1500 * time.Millisecond, Propagation: time.Second, Answer: 1700 * time.Millisecond, MinGrace: minGrace,
-		LookAge: time.Millisecond,
+		LookAge: time.Millisecond, Thaw: 31 * time.Second,
 	}
 }
 
@@ -264,7 +264,9 @@ func (s *session) logf(format string, args ...any) {
 
 // judge prints the verdict, and returns the number of faults.
 func (s *session) judge(leaks []string) int {
-	run := &model.Run{Bounds: bounds(), Effects: s.effects, Namespaces: s.world.Namespaces(), Stalled: s.canary.stalled}
+	run := &model.Run{Bounds: bounds(), Effects: s.effects, Namespaces: s.world.Namespaces(), Stalled: s.canary.stalled,
+		OwnersIncomplete: true, // the node has a PID namespace of its own
+	}
 	report := verdict.Judge(run, s.world.Sockets())
 	for i := range report.Findings {
 		f := &report.Findings[i]

@@ -247,6 +247,7 @@ func (a *agent) reconnect(c *conn, o Order, answer *Answer) error {
 	if err != nil {
 		return err
 	}
+	a.reportEnd(c)
 	a.mu.Lock()
 	c.ended = true // the disconnect is no end
 	a.mu.Unlock()

@@ -26,6 +26,9 @@ func (r *Run) Expect(s *Socket) Expectation {
 		if i+1 < len(points) {
 			to = points[i+1]
 		}
+		if j, ok := r.judge(s, from, permissive); ok {
+			x.Above = max(x.Above, j.above)
+		}
 		if at := r.mayEnd(s, from); at < to {
 			x.Destroy = append(x.Destroy, Interval{max(from, at), to})
 		}
@@ -35,7 +38,7 @@ func (r *Run) Expect(s *Socket) Expectation {
 		if at, above := r.mustEnd(s, from); at < to && above == 0 {
 			must = append(must, Interval{max(from, at), to})
 		} else if at < to {
-			mustCounted, x.Above = append(mustCounted, Interval{max(from, at), to}), max(x.Above, above)
+			mustCounted = append(mustCounted, Interval{max(from, at), to})
 		}
 		if at, _ := r.mustAsk(s, from); at < to {
 			mustAsk = append(mustAsk, Interval{max(from, at), to})
@@ -201,18 +204,16 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 		case Frozen:
 			if happened(e.Span) {
 				thawed, freeze = false, e.Span.After
-				if how == conservative {
-					freeze = e.Span.Before
-				}
 			}
 		case Thawed:
-			if exposed(e.Span) && !thawed {
-				until := e.Span.Before
-				if how == conservative {
-					until = r.looked(s.Netns, e.Span.After)
-				}
-				thawed = true
-				frozen += max(until-max(freeze, x.begins.progress), 0)
+			if !exposed(e.Span) || thawed {
+				continue
+			}
+			thawed = true
+			if how == conservative {
+				x.begins.progress, frozen = max(x.begins.progress, r.looked(s.Netns, e.Span.After+r.Bounds.Thaw)), 0
+			} else if e.Span.Before-freeze > r.unnoticed(s.Netns) {
+				frozen += max(e.Span.Before-max(freeze, x.begins.progress), 0)
 			}
 		case Closed:
 			if e.Span.Before <= now {
@@ -223,6 +224,7 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 	if !x.ok || !accepted || !thawed {
 		return snapshot{}
 	}
+	x.facts.ownersIncomplete = r.OwnersIncomplete && how == conservative
 	x.facts.pending = x.facts.unread || x.facts.unacked
 	registered := r.firstRegistered(s.Netns)
 	start := registered.Before
@@ -284,6 +286,38 @@ func (r *Run) interval(netns string) time.Duration {
 				longest = max(longest, min(c.Policy.shortestGrace()/4, time.Minute))
 			}
 		}
+	}
+	return longest
+}
+
+// unnoticed returns for how long an owner may be frozen without notice: owners are looked at each quarter of the patience, at
+// most once a second, and few kernels count the frozen time.
+func (r *Run) unnoticed(netns string) time.Duration {
+	var longest time.Duration
+	for _, changes := range r.Namespaces[netns].Attachments {
+		for _, c := range changes {
+			if c.Policy != nil {
+				longest = max(longest, c.Policy.longestPatience())
+			}
+		}
+	}
+	return max(longest/4, longest*3/16+time.Second) + r.Bounds.Reaction
+}
+
+// longestPatience returns the longest patience that ends.
+func (p *Policy) longestPatience() (longest time.Duration) {
+	add := func(d *time.Duration) {
+		if d != nil && *d != Never {
+			longest = max(longest, *d)
+		}
+	}
+	add(&p.CloseWaitGrace)
+	add(&p.FinWait2Grace)
+	add(&p.PendingGrace)
+	for _, rule := range p.Rules {
+		add(rule.Layer.CloseWaitGrace)
+		add(rule.Layer.FinWait2Grace)
+		add(rule.Layer.PendingGrace)
 	}
 	return longest
 }

@@ -104,14 +104,20 @@ func (r *Run) sparedUntil(s *Socket, now Time, how reading) Time {
 		}
 		return 0
 	}
+	var thawed Time // when the reaper notices it
+	for _, e := range p.Events {
+		if e.Kind == Thawed && how == conservative && e.Span.Before <= now {
+			thawed = e.Span.After + r.Bounds.Thaw
+		}
+	}
 	j, ok := r.judge(p, now, how)
 	switch {
 	case !ok || j.mode != Destroy:
 		return Forever
 	case j.end == Forever || x.facts.unread:
-		return j.end
+		return max(j.end, thawed)
 	}
-	return 0
+	return thawed
 }
 
 // protectsUnjudged reports whether an end that is not judged protects the other one: it is frozen, or not accepted. Otherwise

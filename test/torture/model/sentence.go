@@ -18,9 +18,11 @@ type facts struct {
 	socket      *Socket
 	state       State
 	roleUnknown bool // each role counts
-	unread      bool // bytes
-	unacked     bool // bytes
-	pending     bool // either
+	// ownersIncomplete is set if there may be another owner, with any command.
+	ownersIncomplete bool
+	unread           bool // bytes
+	unacked          bool // bytes
+	pending          bool // either
 }
 
 // sentence is what one policy says of a socket: the most that is done to it, and when.
@@ -132,14 +134,15 @@ func (m Match) matches(f facts, command string) (matches, certain bool) {
 		m.LocalPort != 0 && m.LocalPort != s.LocalPort,
 		m.PeerPort != 0 && m.PeerPort != s.PeerPort,
 		m.Loopback && !s.Loopback,
-		m.Command != "" && m.Command != command:
+		m.Command != "" && m.Command != command && !f.ownersIncomplete,
+		m.Role != 0 && m.Role != s.Role && !f.roleUnknown:
 		return false, true
+	case m.Command != "" && m.Command != command:
+		return true, false
 	case m.Role == 0:
 		return true, true
-	case f.roleUnknown:
-		return true, false
 	}
-	return m.Role == s.Role, true
+	return true, !f.roleUnknown
 }
 
 // namesRole reports whether a policy has a rule or an exemption for a role.

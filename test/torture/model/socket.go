@@ -96,6 +96,8 @@ type Bounds struct {
 	Answer time.Duration
 	// LookAge is the age of the last look at a socket when it is destroyed.
 	LookAge time.Duration
+	// Thaw is the longest time until a reaper notices that frozen owners run again.
+	Thaw time.Duration
 	// MinGrace is the reaper's --min-grace.
 	MinGrace time.Duration
 }
@@ -105,6 +107,9 @@ type Run struct {
 	Bounds     Bounds
 	Effects    []Effect
 	Namespaces map[string]*Namespace
+	// OwnersIncomplete is set if the reaper does not see each process of the machine. Then a socket may have another owner, which
+	// a rule for a command may match.
+	OwnersIncomplete bool
 	// Stalled returns for how long the machine ran nothing between two times, as a canary has measured it. It may be nil.
 	Stalled func(from, to Time) time.Duration
 }

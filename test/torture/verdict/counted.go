@@ -53,8 +53,12 @@ func count(run *model.Run, members []member) []member {
 	return members
 }
 
-// disordered reports whether an effect may have changed the order of the idle times in the namespace.
+// disordered reports whether an effect may have changed the order of the idle times in the namespace. After a thaw all idle times
+// may begin together.
 func disordered(run *model.Run, s *model.Socket) bool {
+	if slices.ContainsFunc(s.Events, func(e model.Event) bool { return e.Kind == model.Frozen && e.Span.Before <= end(s) }) {
+		return true
+	}
 	return slices.ContainsFunc(run.Effects, func(e model.Effect) bool {
 		return (e.Kind == model.AgesMayRestart || e.Kind == model.Down) && (e.Netns == "" || e.Netns == s.Netns) &&
 			e.Until >= s.Events[0].Span.Before && e.Since <= end(s)

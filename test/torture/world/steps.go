@@ -178,9 +178,12 @@ func (c *connection) reconnect() error {
 		return err
 	}
 	old := c.home.track
-	old.add(model.Event{Kind: model.Closed, Span: model.Span{Before: begun, After: a.After}})
-	old.stop(begun)
+	if old.stop(begun) {
+		old.add(model.Event{Kind: model.Closed, Span: model.Span{Before: begun, After: a.After}})
+	}
+	old.mu.Lock()
 	s := *old.socket
+	old.mu.Unlock()
 	s.ID, s.Events, s.Until, s.LocalPort, s.End = s.ID+"'", nil, model.Forever, port(a.Local), nil
 	c.home.track = c.w.newTrack(&s)
 	c.home.process.onEnd(c.home.name, c.home.track.hasEnded)

@@ -1,0 +1,113 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"slices"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/owners"
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// holders has the owners of a candidate that is due, and those of the other end of its connection: nil if they are unknown, or
+// if the candidate is not due.
+type holders struct {
+	own, other *ownerSet
+	end        *candidate // the other end, for the loop alone
+	// frozenOwn and frozenOther are the same owners with the conditions that the examiner has read, if all are frozen.
+	frozenOwn, frozenOther *ownerSet
+}
+
+// holders returns the owners that the examiner must check before it acts on a candidate.
+func (t *tracker) holders(c *candidate, now monotime.Time) (h holders) {
+	own := t.judgeAlone(c, now)
+	if !t.findsOwners || dueSince(&own, now).IsZero() {
+		return h
+	}
+	h.own = c.owners
+	end := c.end()
+	for o := range t.ends.opposite(&end) {
+		if oe := o.end(); o != c && policy.AreTwoEnds(&end, &oe) {
+			if h.end != nil {
+				return holders{own: c.owners} // ambiguous
+			}
+			h.end, h.other = o, o.owners
+		}
+	}
+	return h
+}
+
+// takeFrozen stores the conditions of owners that the examiner found frozen.
+func (t *tracker) takeFrozen(c *candidate, h *holders, at monotime.Time) {
+	if h.frozenOwn != nil && c.owners == h.own && c.step.phase != phaseDropped {
+		c.owners = h.frozenOwn
+		c.excludeFrozenTime(h.own, at)
+	}
+	if o := h.end; h.frozenOther != nil && o.owners == h.other && o.step.phase != phaseDropped {
+		o.owners = h.frozenOther
+		o.excludeFrozenTime(h.other, at)
+		t.reconsiderIfJudged(o, at)
+	}
+}
+
+// freshOwners reads the conditions of owners again just before a destroy or a question: a look-up may be half a minute old, and
+// owners may have been frozen since.
+type freshOwners struct {
+	conditions func(pids []int) map[int]owners.Condition // nil: they cannot be read
+
+	known map[*ownerSet]*ownerSet // with the conditions of the last reading
+	until monotime.Time           // of known
+}
+
+// minConditionLifetime is how long the conditions of owners count as fresh, for a burst of sockets of one process. A reading takes
+// at most a tenth of it.
+const minConditionLifetime = 10 * time.Millisecond
+
+// refresh updates the facts of the job's sockets with these indexes: owners that are all frozen spare a socket, and so do those of
+// the other end.
+func (f *freshOwners) refresh(j *job, indexes []int, clock monotime.Clock) {
+	if f.conditions == nil {
+		return
+	}
+	at := clock.Now()
+	if !at.Before(f.until) {
+		f.known = nil
+	}
+	var pids []int
+	var missing []*ownerSet
+	need := func(set *ownerSet) {
+		if set == nil || len(set.facts) == 0 || f.known[set] != nil || slices.Contains(missing, set) {
+			return
+		}
+		missing = append(missing, set)
+		for _, p := range set.list {
+			pids = append(pids, p.PID)
+		}
+	}
+	for _, i := range indexes {
+		need(j.held[i].own)
+		need(j.held[i].other)
+	}
+	if len(pids) > 0 {
+		found := f.conditions(pids)
+		done := clock.Now()
+		if f.known == nil {
+			f.known, f.until = make(map[*ownerSet]*ownerSet), done.Add(max(minConditionLifetime, 10*done.Sub(at)))
+		}
+		for _, set := range missing {
+			f.known[set] = set.withConditions(found, at)
+		}
+	}
+	for _, i := range indexes {
+		h := &j.held[i]
+		if n := f.known[h.own]; n.areAllFrozen() {
+			h.frozenOwn, j.facts[i].Owners = n, n.facts
+		}
+		if n := f.known[h.other]; n.areAllFrozen() && j.others[i] == policy.StandingNone {
+			h.frozenOther, j.others[i] = n, policy.StandingFrozen
+		}
+	}
+}
