@@ -152,6 +152,13 @@ corpora: ## Keep some of the inputs that fuzzing found, in testdata/fuzz of each
 mutants: ## Check that the tests of pkg/policy fail with each of a list of mistakes in it
 	@go run ./tools/mutants
 
+SEED   ?= 0
+FINDER ?= turns
+.PHONY: torture
+torture: build ## Run halfclose while everything goes wrong, and compare each connection with a model (DURATION=2m, SEED=, FINDER=, root)
+	@CGO_ENABLED=0 go build -o bin/torture/torture ./test/torture
+	@bin/torture/torture -duration '$(if $(filter file,$(origin DURATION)),2m,$(DURATION))' -seed '$(SEED)' -finder '$(FINDER)'
+
 ##@ Try and measure
 
 .PHONY: demo

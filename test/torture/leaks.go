@@ -41,7 +41,7 @@ func (s *session) leaks(ctx context.Context) (all []string, err error) {
 	var names []string
 	count := 0
 	// A new reaper has the descriptors that one without attachments needs.
-	err = settle(ctx, func() bool { count, names = descriptors(); return !slices.ContainsFunc(names, isNetns) })
+	err = awaitCondition(ctx, func() bool { count, names = descriptors(); return !slices.ContainsFunc(names, isNetns) })
 	if err != nil {
 		all = append(all, fmt.Sprintf("leaked: the reaper has descriptors of network namespaces: %v", names))
 	}
@@ -66,7 +66,7 @@ func (s *session) leaks(ctx context.Context) (all []string, err error) {
 		return nil, err
 	}
 	var left []string
-	if err := settle(ctx, func() bool { left = processes(); return len(left) == 0 }); err != nil {
+	if err := awaitCondition(ctx, func() bool { left = processes(); return len(left) == 0 }); err != nil {
 		all = append(all, fmt.Sprintf("leaked: processes %v", left))
 	}
 	if entries, err := os.ReadDir(node.NetnsDir); err == nil && len(entries) > 0 {
@@ -75,8 +75,8 @@ func (s *session) leaks(ctx context.Context) (all []string, err error) {
 	return all, nil
 }
 
-// settle waits until a condition holds.
-func settle(ctx context.Context, holds func() bool) error {
+// awaitCondition waits until a condition holds.
+func awaitCondition(ctx context.Context, holds func() bool) error {
 	for end := model.Now() + leakPatience; ; time.Sleep(50 * time.Millisecond) {
 		if holds() {
 			return nil

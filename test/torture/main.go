@@ -22,7 +22,7 @@ import (
 
 func main() { os.Exit(run(os.Args[1:])) }
 
-// The exit codes: a fault of halfclose is told from a test that did not work.
+// The exit codes: a fault of halfclose, or a test that did not work.
 const (
 	exitPassed = 0
 	exitFault  = 1

@@ -264,7 +264,8 @@ func (s *session) logf(format string, args ...any) {
 
 // judge prints the verdict, and returns the number of faults.
 func (s *session) judge(leaks []string) int {
-	run := &model.Run{Bounds: bounds(), Effects: s.effects, Namespaces: s.world.Namespaces(), Stalled: s.canary.stalled,
+	run := &model.Run{
+		Bounds: bounds(), Effects: s.effects, Namespaces: s.world.Namespaces(), Stalled: s.canary.stalled,
 		OwnersIncomplete: true, // the node has a PID namespace of its own
 	}
 	report := verdict.Judge(run, s.world.Sockets())
@@ -283,7 +284,7 @@ func (s *session) judge(leaks []string) int {
 		}
 	}
 	stalled := s.canary.stalled(s.start, model.Now())
-	fmt.Printf("torture: %d namespaces, %d disturbances, %d sockets (%d half-closed): %v; %d had to end, %d to stay, %d could do either or had a wide window (%.0f %%)\n",
+	fmt.Printf("torture: %d netns, %d disturbances, %d sockets (%d half-closed): %v; %d had to end, %d to stay, %d could do either or had a wide window (%.0f %%)\n",
 		len(s.plan.Namespaces), len(s.plan.Disturbances), report.Sockets, report.HalfOpen, report.Ended, report.Required, report.Kept, report.Wide,
 		100*float64(report.Wide)/float64(max(report.Sockets, 1)))
 	fmt.Printf("torture: the machine stalled for %v of %v; the closest end was %v before its bound\n", stalled.Round(time.Millisecond),

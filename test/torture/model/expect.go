@@ -258,7 +258,7 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 	return x
 }
 
-// lookAge returns the age of a look at which a socket may still be destroyed: a reaper that could not run looks again, but
+// lookAge returns the largest age of what the reaper knows of a socket when it destroys it. A reaper that could not run asks again, but
 // at most for 100 ms.
 func (r *Run) lookAge(at Time) time.Duration {
 	const most = 100 * time.Millisecond
@@ -276,15 +276,21 @@ func (r *Run) looked(netns string, t Time) Time {
 	return at + r.stalled(t, at)
 }
 
-// interval returns the longest time between two looks of a finder: a quarter of the shortest grace, a second at least.
-// The longest of several attachments counts, and of several policies in their time.
+// interval returns the longest time between two looks of a finder: a quarter of the shortest grace, a second at least. Without a
+// grace a byte is noticed when the peer would be asked. The longest of several attachments counts, and of several policies in
+// their time.
 func (r *Run) interval(netns string) time.Duration {
 	longest := time.Second
 	for _, changes := range r.Namespaces[netns].Attachments {
 		for _, c := range changes {
-			if c.Policy != nil {
-				longest = max(longest, min(c.Policy.shortestGrace()/4, time.Minute))
+			if c.Policy == nil {
+				continue
 			}
+			every := c.Policy.shortestGrace() / 4
+			if c.Policy.ProbeAfter != Never {
+				every = min(every, c.Policy.ProbeAfter)
+			}
+			longest = max(longest, min(every, time.Minute))
 		}
 	}
 	return longest

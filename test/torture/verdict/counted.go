@@ -22,7 +22,7 @@ type member struct {
 	expect model.Expectation
 }
 
-// count expects of the sockets of a rule with a count that those that were idle longest end, until the rule's number is left.
+// count expects of the sockets of a rule with a count that the ones idle longest end, until the rule's number is left.
 func count(run *model.Run, members []member) []member {
 	slices.SortFunc(members, func(a, b member) int { return cmp.Compare(a.expect.Earliest, b.expect.Earliest) })
 	for i := range members {

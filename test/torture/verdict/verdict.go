@@ -33,11 +33,11 @@ type Finding struct {
 type Report struct {
 	Findings []Finding
 	Sockets  int            // all of them
-	HalfOpen int            // those that became half-closed
+	HalfOpen int            // the ones that became half-closed
 	Ended    map[string]int // by how they ended
-	Required int            // those that had to end
-	Kept     int            // those that could not end
-	Wide     int            // those that could end within a window of more than Window, or may have ended or not
+	Required int            // the ones that had to end
+	Kept     int            // the ones that could not end
+	Wide     int            // the ones that could end within a window of more than Window, or may have ended or not
 	Margin   time.Duration  // the least time between an end and its bound
 	Ends     []End          // of the sockets that had to end and were destroyed
 }

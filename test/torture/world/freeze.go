@@ -54,11 +54,11 @@ func (w *World) freezeOwner(ctx context.Context, n *namespace, owner int) error 
 			freeze, thaw = func() error { return freezeCgroup(c) }, c.Thaw
 		}
 		w.cfg.Log("owner %d of %s freezes for %v (SIGSTOP: %v)", owner, n.plan.Name, f.For, f.Signal)
-		if err := w.noted(n, p, model.Frozen, freeze); err != nil {
+		if err := w.recordPause(n, p, model.Frozen, freeze); err != nil {
 			return err
 		}
 		interrupted := pause(ctx, f.For)
-		if err := w.noted(n, p, model.Thawed, thaw); err != nil {
+		if err := w.recordPause(n, p, model.Thawed, thaw); err != nil {
 			return err
 		}
 		if interrupted != nil {
@@ -84,8 +84,8 @@ func freezeCgroup(c *cgroup.Cgroup) error {
 	}
 }
 
-// noted stops or continues a process, and notes it for each of its sockets.
-func (w *World) noted(n *namespace, p *process, kind model.EventKind, do func() error) error {
+// recordPause stops or continues a process, and notes it for each of its sockets.
+func (w *World) recordPause(n *namespace, p *process, kind model.EventKind, do func() error) error {
 	before := model.Now()
 	if err := do(); err != nil && !n.isDeleted() {
 		return err

@@ -34,13 +34,13 @@ func (c *connection) step(s plan.Step) error {
 	case plan.AwayCloses:
 		return c.closeAway()
 	case plan.AwayForgets:
-		return c.tell(c.away, agent.Forget, model.PeerGone)
+		return c.order(c.away, agent.Forget, model.PeerGone)
 	case plan.AwaySilent:
 		c.silent = true
-		return c.tell(c.away, agent.Silence, model.PeerSilent)
+		return c.order(c.away, agent.Silence, model.PeerSilent)
 	case plan.AwayBack:
 		c.silent = false
-		return c.tell(c.away, agent.Hear, model.PeerBack)
+		return c.order(c.away, agent.Hear, model.PeerBack)
 	case plan.HomeAccepts:
 		return c.accept()
 	case plan.HomeReconnects:
@@ -53,8 +53,8 @@ func (c *connection) step(s plan.Step) error {
 
 func span(a agent.Answer) model.Span { return model.Span{Before: a.Before, After: a.After} }
 
-// tell orders an end to do something that changes what the home end's peer answers.
-func (c *connection) tell(e *end, op agent.Op, kind model.EventKind) error {
+// order orders an end to do something that changes what the home end's peer answers.
+func (c *connection) order(e *end, op agent.Op, kind model.EventKind) error {
 	a, err := e.process.order(agent.Order{Op: op, Conn: e.name})
 	if err == nil {
 		c.home.track.add(model.Event{Kind: kind, Span: span(a)})
