@@ -94,7 +94,7 @@ func (r *Run) breakpoints(s *Socket) []Time {
 		}
 	}
 	for _, e := range s.Events {
-		add(e.Span.Before, e.Span.After, e.Span.After+r.lookAge(e.Span.After))
+		add(e.Span.Before, e.Span.After, e.Span.After+r.staleness(e.Span.After))
 	}
 	ns := r.Namespaces[s.Netns]
 	if ns != nil {
@@ -164,7 +164,7 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 	}
 	happened := func(span Span) bool { // whether an event that protects the socket counts
 		if how == permissive {
-			return span.After+r.lookAge(span.After) <= now
+			return span.After+r.staleness(span.After) <= now
 		}
 		return span.Before <= now
 	}
@@ -258,9 +258,9 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 	return x
 }
 
-// lookAge returns the largest age of what the reaper knows of a socket when it destroys it. A reaper that could not run asks again, but
+// staleness returns the largest age of what the reaper knows of a socket when it destroys it. A reaper that could not run asks again, but
 // at most for 100 ms.
-func (r *Run) lookAge(at Time) time.Duration {
+func (r *Run) staleness(at Time) time.Duration {
 	const most = 100 * time.Millisecond
 	return r.Bounds.LookAge + min(r.stalled(at-most, at+most), most)
 }
