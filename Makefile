@@ -23,6 +23,8 @@ PKGS      ?=
 ARGS      ?=
 # For some runtimes: make e2e RUNTIMES='containerd-2 podman'
 RUNTIMES  ?=
+# For some kernels: make test-kernels KERNELS='6.1 5.10', and QUICK=1 for twenty tests in 6.1
+KERNELS   ?=
 # For some families: make e2e-programs FAMILIES='pools retries', and QUICK=1 for one scenario of each
 FAMILIES  ?=
 QUICK     ?=
@@ -139,6 +141,10 @@ e2e-kind: ## Test on a real Kubernetes cluster of two nodes; the first run build
 .PHONY: e2e-programs
 e2e-programs: ## Test with programs that leak, retry, stop or half-close, with and without halfclose (FAMILIES=, QUICK=1, root)
 	@QUICK='$(QUICK)' scripts/e2e-programs.sh $(FAMILIES)
+
+.PHONY: test-kernels
+test-kernels: ## Test in other kernels, which qemu emulates: see docs/kernels.md (KERNELS=, ARGS=, QUICK=1)
+	@scripts/test-kernels.sh $(if $(QUICK),-short) $(ARGS) $(KERNELS)
 
 .PHONY: fuzz
 fuzz: ## Fuzz each parser for FUZZTIME (10s)

@@ -8,6 +8,9 @@
 #   artefact.sh kubernetes      the program of tools/kubernetes, under each of its names
 #   artefact.sh node|programs   a Debian root file system, rootfs/, with the packages of a Kubernetes node, or with
 #                               programs that half-close
+#   artefact.sh kernel-SERIES   a kernel for an emulated machine, such as kernel-6.1: vmlinuz, config, the modules that the
+#                               tests need as modules/NN-NAME.ko in the order of loading, and its release and package as
+#                               text; exits 3 if Debian's mirror has none of the series
 #   artefact.sh previous        the release before, to upgrade from: bin/halfclose, bin/cni/halfclose, image.tar, chart/
 #                               and systemd/; exits 3 without the repository's history
 #
@@ -18,6 +21,7 @@ cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches
 
 name=$1
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 cache=${HALFCLOSE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/halfclose}
 
 # The kubelet and kubeadm compare versions, which the linker sets.
@@ -58,6 +62,67 @@ make_programs() {
   debian "$1" python3-minimal haproxy netcat-openbsd
 }
 
+# suites SERIES lists Debian's releases that may have a kernel of the series.
+suites() {
+  case $1 in
+    5.10) echo bullseye{,-security} ;;
+    6.1) echo bookworm{,-security} ;;
+    *) echo trixie{,-security,-backports} sid ;;
+  esac
+}
+
+# The modules that the tests need. modprobe adds their dependencies. A kernel without one of them has it built in, or lacks the
+# feature, which the tests find out.
+modules=(inet_diag tcp_diag mptcp_diag veth bridge dummy nf_tables nf_conntrack nft_ct tls cls_cgroup sch_netem overlay fuse)
+
+# The kernel is of Debian's cloud flavour: it boots fastest, and its network is configured as in the others. apt-get
+# verifies it, with lists of its own: the host's know one release of Debian, if any.
+make_kernel() {
+  local to=$1 series=${name#kernel-} root package version release module
+  if [ "$(dpkg --print-architecture)" != amd64 ]; then
+    echo "artefact: the kernels to test are for amd64, and this machine is not" >&2
+    exit 3
+  fi
+  scripts/deps.sh debian-archive-keyring kmod xz-utils
+  root=$to/apt
+  mkdir -p "$root"/{lists/partial,cache/archives/partial}
+  local options=(-qq -o "Dir::State::Lists=$root/lists" -o "Dir::Cache=$root/cache" -o Dir::State::Status=/dev/null
+    -o "Dir::Etc::SourceList=$root/sources.list" -o Dir::Etc::SourceParts=/dev/null -o Acquire::Languages=none
+    -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false -o APT::Architectures=amd64 -o APT::Sandbox::User=root)
+  for suite in $(suites "$series"); do
+    case $suite in
+      *-security) echo "deb [signed-by=$keyring] http://deb.debian.org/debian-security $suite main" ;;
+      *) echo "deb [signed-by=$keyring] http://deb.debian.org/debian $suite main" ;;
+    esac
+  done >"$root/sources.list"
+  apt-get "${options[@]}" update || true # a release that has left the mirror does not hide the others
+  package=$(apt-cache "${options[@]}" pkgnames "linux-image-$series." | grep -- '-cloud-amd64$' | sort -V | tail -n 1) || true
+  if [ -z "$package" ]; then
+    echo "artefact: Debian's mirror has no kernel $series in $(suites "$series")" >&2
+    exit 3
+  fi
+  (cd "$root" && apt-get "${options[@]}" download "$package" && mkdir tree && dpkg-deb -x ./*.deb tree)
+  version=$(apt-cache "${options[@]}" show "$package" | awk '/^Version:/ { print $2; exit }')
+  release=${package#linux-image-}
+  mv "$root/tree/boot/vmlinuz-$release" "$to/vmlinuz"
+  mv "$root/tree/boot/config-$release" "$to/config"
+  echo "$release" >"$to/release"
+  echo "$package $version" >"$to/package"
+  [ -d "$root/tree/lib" ] || ln -s usr/lib "$root/tree/lib"
+  depmod -b "$root/tree" "$release"
+  mkdir "$to/modules"
+  local n=10
+  for module in "${modules[@]}"; do
+    { modprobe -d "$root/tree" -S "$release" --show-depends "$module" || echo "artefact: no module $module" >&2; } |
+      awk '$1 == "insmod" { print $2 }'
+  done | awk '!seen[$0]++' | while read -r module; do
+    cp "$module" "$to/modules/$n-${module##*/}"
+    n=$((n + 1))
+  done
+  find "$to/modules" -name '*.xz' -exec xz -d {} +
+  rm -rf "$root"
+}
+
 # The image gets the tag, and the programs get the version, previous: neither may be left after an upgrade.
 make_previous() {
   local commit=3e23fdc8dc1af16129f2cf54a00e672f97008160 arch tree=$1/tree created
@@ -78,8 +143,10 @@ make_previous() {
   rm -rf "$tree"
 }
 
+make=make_${name%%-*}
 key=$({
-  declare -f debian "make_$name"
+  declare -f debian "$make"
+  [ "$make" != make_kernel ] || declare -p modules
   go env GOVERSION GOARCH
   [ ! -d "tools/$name" ] || cat "tools/$name"/*
 } | sha256sum | cut -c -16)
@@ -93,7 +160,7 @@ if [ ! -d "$place" ]; then
   echo "artefact: building $name, once" >&2
   rm -rf "$cache/$name-"*.part
   mkdir "$place.part"
-  "make_$name" "$place.part" >&2
+  "$make" "$place.part" >&2
   mv "$place.part" "$place" # an interrupted build leaves nothing at this path
   echo "artefact: built $name in $((SECONDS - from))s" >&2
 fi

@@ -84,6 +84,12 @@ func hideSyslog() error {
 
 // build builds a command as it is released, statically linked and without symbols.
 func build(dir, pkg string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if ok, err := node.Prebuilt(pkg, filepath.Join(dir, filepath.Base(pkg))); ok {
+		return err
+	}
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir+"/", "github.com/halfclose/halfclose/"+pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -27,6 +27,10 @@ const (
 	noAdmin   = "no-cap-sys-admin"
 	noNetlink = "no-af-netlink"
 	noGetfd   = "no-pidfd-getfd"
+	oldGetfd  = "before-pidfd-getfd" // as a kernel before 5.6
+	noBPF     = "no-bpf"
+	oldBPF    = "before-bpf" // as a kernel without CONFIG_BPF_SYSCALL
+	noTypes   = "no-btf"     // as a kernel without CONFIG_DEBUG_INFO_BTF
 )
 
 // confined replaces this process by a program under a limit.
@@ -42,6 +46,14 @@ func confined(limit string, command []string) error {
 		err = nstest.Refuse(nstest.Refusal{Call: unix.SYS_SOCKET, Errno: unix.EAFNOSUPPORT, Arg: unix.AF_NETLINK})
 	case noGetfd:
 		err = nstest.Refuse(nstest.Refusal{Call: unix.SYS_PIDFD_GETFD, Errno: unix.EPERM})
+	case oldGetfd:
+		err = nstest.Refuse(nstest.Refusal{Call: unix.SYS_PIDFD_GETFD, Errno: unix.ENOSYS})
+	case noBPF:
+		err = nstest.Refuse(nstest.Refusal{Call: unix.SYS_BPF, Errno: unix.EPERM})
+	case oldBPF:
+		err = nstest.Refuse(nstest.Refusal{Call: unix.SYS_BPF, Errno: unix.ENOSYS})
+	case noTypes:
+		err = hideTypes()
 	default:
 		err = fmt.Errorf("there is no limit %q", limit)
 	}
@@ -49,6 +61,21 @@ func confined(limit string, command []string) error {
 		return err
 	}
 	return unix.Exec(command[0], command, os.Environ())
+}
+
+// hideTypes hides the kernel's types from this process.
+func hideTypes() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("create a mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	const types = "/sys/kernel/btf"
+	if err := unix.Mount("tmpfs", types, "tmpfs", 0, ""); err != nil {
+		return fmt.Errorf("hide %s: %w", types, err)
+	}
+	return nil
 }
 
 // under returns the beginning of a command line that executes its rest under a limit.

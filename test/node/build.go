@@ -13,6 +13,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ProgramsVar is an environment variable with a directory that has each program of [Programs] under its package, for a
+// machine without the go command and the repository.
+const ProgramsVar = "HALFCLOSE_TEST_PROGRAMS"
+
+// Built is a program that suites build.
+type Built struct {
+	Module  string // the directory of its module, in the repository
+	Package string
+}
+
+// Programs lists the programs that suites build, except those of one suite alone.
+func Programs() []Built {
+	programs := []Built{{".", "./cmd/halfclose"}, {".", "./plugins/halfclose"}, {".", "./test/bench/noop"}}
+	for _, plugin := range otherPlugins() {
+		programs = append(programs, Built{"tools/cni", plugin})
+	}
+	return programs
+}
+
+// otherPlugins lists the packages of the other plugins of the shipped conflist.
+func otherPlugins() []string {
+	const plugins = "github.com/containernetworking/plugins/plugins/"
+	return []string{plugins + "main/bridge", plugins + "ipam/host-local", plugins + "meta/tuning"}
+}
+
+// Prebuilt copies the program of a package to a file, if ProgramsVar is set.
+func Prebuilt(pkg, to string) (ok bool, err error) {
+	dir := os.Getenv(ProgramsVar)
+	if dir == "" {
+		return false, nil
+	}
+	if err := os.Remove(to); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return true, err
+	}
+	return true, copyProgram(filepath.Join(dir, pkg), to)
+}
+
 // Build builds halfclose and the plugins of the shipped conflist into dir, in the layout of "make build cni-plugins": the
 // command, and in cni the plugins and the link to the reaper. top is the repository. Build reuses the other plugins that
 // "make cni-plugins" has built.
@@ -22,8 +59,7 @@ func Build(top, dir string) error {
 	if err != nil {
 		return err
 	}
-	const plugins = "github.com/containernetworking/plugins/plugins/"
-	for _, plugin := range []string{"main/bridge", "ipam/host-local", "meta/tuning"} {
+	for _, plugin := range otherPlugins() {
 		to := filepath.Join(cni, filepath.Base(plugin))
 		made, err := filepath.Abs(filepath.Join(top, "bin/cni", filepath.Base(plugin)))
 		if err != nil {
@@ -36,7 +72,7 @@ func Build(top, dir string) error {
 			}
 			continue
 		}
-		if err := build(filepath.Join(top, "tools/cni"), to, plugins+plugin); err != nil {
+		if err := build(filepath.Join(top, "tools/cni"), to, plugin); err != nil {
 			return err
 		}
 	}
@@ -83,6 +119,9 @@ func BuildShared(top, name, pkg string) (path string, err error) {
 
 // build builds one program of the module in dir.
 func build(dir, to, pkg string) error {
+	if ok, err := Prebuilt(pkg, to); ok {
+		return err
+	}
 	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", to, pkg)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
