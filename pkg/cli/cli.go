@@ -124,7 +124,7 @@ not found or not valid; 2 a mistake in the command line.`,
 	root.AddCommand(
 		statusCommand(e), leaksCommand(e), explainCommand(e), socketsCommand(e), historyCommand(e), modeCommand(e),
 		topCommand(e), simulateCommand(e), policyCommand(e), registerCommand(e), unregisterCommand(e), adoptCommand(e), doctorCommand(e),
-		installCommand(e), uninstallCommand(e),
+		installCommand(e), uninstallCommand(e), seccompCommand(e),
 		healthCommand(e), versionCommand(e), configCommand(e), logLevelCommand(e), reportCommand(e),
 	)
 	root.AddCommand(e.more...)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/halfclose/halfclose/deploy/seccomp"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
@@ -24,9 +25,14 @@ func halfclose() string { return filepath.Join(os.Getenv(binVar), "halfclose") }
 // pluginDir returns the directory of the plugin under test and of the other plugins of its chain.
 func pluginDir() string { return filepath.Join(os.Getenv(binVar), "cni") }
 
-// command prepares the command under test with the world's state directory.
+// command prepares the command under test with the world's state directory, and with the seccomp profile and the capabilities
+// of the container that runs it.
 func (w *world) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(halfclose(), args...)
+	profile := seccomp.Reaper
+	if len(args) > 0 && (args[0] == "install" || args[0] == "uninstall") {
+		profile = seccomp.Installer
+	}
+	cmd := exec.Command(filepath.Join(os.Getenv(binVar), "confine"), append([]string{profile, halfclose()}, args...)...)
 	cmd.Env = append(os.Environ(), w.exec.env...)
 	return cmd
 }
@@ -82,8 +88,8 @@ func (w *world) start(t *testing.T, args ...string) *testnode.Process {
 // startApart starts a reaper in its own PID namespace, as in a container without the host's.
 func (w *world) startApart(t *testing.T, args ...string) *testnode.Process {
 	t.Helper()
-	cmd := w.command(args...)
-	cmd.Args = append([]string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc", cmd.Path, "reaper"}, args...)
+	cmd := w.command(append([]string{"reaper"}, args...)...)
+	cmd.Args = append([]string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}, cmd.Args...)
 	path, err := exec.LookPath("unshare")
 	if err != nil {
 		t.Fatal(err)

@@ -31,6 +31,7 @@ const (
 	noBPF     = "no-bpf"
 	oldBPF    = "before-bpf" // as a kernel without CONFIG_BPF_SYSCALL
 	noTypes   = "no-btf"     // as a kernel without CONFIG_DEBUG_INFO_BTF
+	without   = "without-" // followed by a capability, or "none"
 )
 
 // confined replaces this process by a program under a limit.
@@ -40,8 +41,6 @@ func confined(limit string, command []string) error {
 	switch limit {
 	case noSetns:
 		err = nstest.Refuse(nstest.Refusal{Call: unix.SYS_SETNS, Errno: unix.EPERM})
-	case noAdmin:
-		err = unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_ADMIN, 0, 0, 0)
 	case noNetlink:
 		err = nstest.Refuse(nstest.Refusal{Call: unix.SYS_SOCKET, Errno: unix.EAFNOSUPPORT, Arg: unix.AF_NETLINK})
 	case noGetfd:
@@ -54,6 +53,15 @@ func confined(limit string, command []string) error {
 		err = nstest.Refuse(nstest.Refusal{Call: unix.SYS_BPF, Errno: unix.ENOSYS})
 	case noTypes:
 		err = hideTypes()
+	case without + "none":
+	case noAdmin, without + "CAP_SYS_ADMIN":
+		err = unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_ADMIN, 0, 0, 0)
+	case without + "CAP_NET_ADMIN":
+		err = unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_NET_ADMIN, 0, 0, 0)
+	case without + "CAP_SYS_PTRACE":
+		err = unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_PTRACE, 0, 0, 0)
+	case without + "CAP_DAC_READ_SEARCH":
+		err = unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_DAC_READ_SEARCH, 0, 0, 0)
 	default:
 		err = fmt.Errorf("there is no limit %q", limit)
 	}

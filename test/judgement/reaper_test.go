@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/deploy/seccomp"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/admin"
@@ -101,9 +102,15 @@ func (r *reaper) startIn(surroundings []string, flags ...string) {
 	r.awaitWork()
 }
 
-// launch starts the process.
+// inContainer returns the beginning of a command line that executes its rest as in the reaper's container.
+func inContainer() []string { return []string{filepath.Join(bin, "confine"), seccomp.Reaper} }
+
+// launch starts the process. Without other surroundings it has the seccomp profile and the capabilities of its container.
 func (r *reaper) launch(surroundings []string, flags ...string) {
 	r.t.Helper()
+	if len(surroundings) == 0 {
+		surroundings = inContainer()
+	}
 	// The default budgets assume one reaper per machine.
 	args := slices.Concat(surroundings, []string{command(), "reaper", "--finder", r.finder, "--cpu-budget", "100", "--ask-cpu-budget", "100"}, flags)
 	log, err := os.OpenFile(r.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

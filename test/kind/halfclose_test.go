@@ -47,10 +47,11 @@ func follow(t *testing.T, after string) {
 	t.Log(command(t, cmd))
 }
 
-// deploy installs or upgrades the chart with these values and no others, and waits until its pods are ready.
+// deploy installs or upgrades the chart with these values, under the seccomp profiles, and waits until its pods are ready. The
+// chapters that follow README.md have the runtime's profile.
 func deploy(t *testing.T, values ...string) {
 	t.Helper()
-	deployChart(t, need(t, "chart"), values...)
+	deployChart(t, need(t, "chart"), append(values, "seccomp.enabled=true")...)
 }
 
 func deployChart(t *testing.T, chart string, values ...string) {

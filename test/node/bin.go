@@ -11,14 +11,15 @@ import (
 	"path/filepath"
 )
 
-// BinDir is the directory of a node's copy of [Program].Bin: the command, and in cni the plugins. It and its parents belong
+// BinDir is the directory of a node's copy of [Program].Bin: the command, confine, and in cni the plugins. It and its parents belong
 // to root alone, as auto-start requires; the clone of the repository may belong to another user.
 const BinDir = "/run/bin"
 
 // copyBin copies the programs in dir to BinDir. dir is open because its path may be hidden by now.
 func copyBin(dir *os.File) error {
 	from := fmt.Sprintf("/proc/self/fd/%d", dir.Fd())
-	err := errors.Join(os.Mkdir(BinDir, 0o755), os.Mkdir(BinDir+"/cni", 0o755), copyProgram(from+"/halfclose", BinDir+"/halfclose"))
+	err := errors.Join(os.Mkdir(BinDir, 0o755), os.Mkdir(BinDir+"/cni", 0o755), copyProgram(from+"/halfclose", BinDir+"/halfclose"),
+		copyProgram(from+"/confine", BinDir+"/confine"))
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ type Built struct {
 
 // Programs lists the programs that suites build, except those of one suite alone.
 func Programs() []Built {
-	programs := []Built{{".", "./cmd/halfclose"}, {".", "./plugins/halfclose"}, {".", "./test/bench/noop"}}
+	programs := []Built{{".", "./cmd/halfclose"}, {".", "./plugins/halfclose"}, {".", "./test/bench/noop"}, {".", "./test/confine"}}
 	for _, plugin := range otherPlugins() {
 		programs = append(programs, Built{"tools/cni", plugin})
 	}
@@ -51,8 +51,8 @@ func Prebuilt(pkg, to string) (ok bool, err error) {
 }
 
 // Build builds halfclose and the plugins of the shipped conflist into dir, in the layout of "make build cni-plugins": the
-// command, and in cni the plugins and the link to the reaper. top is the repository. Build reuses the other plugins that
-// "make cni-plugins" has built.
+// command, and in cni the plugins and the link to the reaper. Beside them is confine, which runs a command as in a container.
+// top is the repository. Build reuses the other plugins that "make cni-plugins" has built.
 func Build(top, dir string) error {
 	cni := filepath.Join(dir, "cni")
 	err := errors.Join(os.Mkdir(cni, 0o755), buildOnce(top, dir), os.Symlink("../halfclose", filepath.Join(cni, "halfclose-reaper")))
@@ -79,10 +79,12 @@ func Build(top, dir string) error {
 	return nil
 }
 
-// buildOnce builds the command and the plugin as [BuildShared] does, and copies them into dir.
+// buildOnce builds the command, the plugin and confine as [BuildShared] does, and copies them into dir.
 func buildOnce(top, dir string) error {
 	for _, p := range []struct{ pkg, name, to string }{
-		{"./cmd/halfclose", "halfclose", "halfclose"}, {"./plugins/halfclose", "halfclose-cni", "cni/halfclose"},
+		{"./cmd/halfclose", "halfclose", "halfclose"},
+		{"./plugins/halfclose", "halfclose-cni", "cni/halfclose"},
+		{"./test/confine", "confine", "confine"},
 	} {
 		path, err := BuildShared(top, p.name, p.pkg)
 		if err == nil {

@@ -46,7 +46,7 @@ func roles() map[string]func() error {
 }
 
 func TestSourcesAreNoted(t *testing.T) {
-	if err := node.NoteSources(top, "pkg", "cmd", "plugins", "deploy/systemd", "deploy/packages", "scripts", "tools/manual", "docs", "README.md"); err != nil {
+	if err := node.NoteSources(top, "pkg", "cmd", "plugins", "deploy/seccomp", "deploy/systemd", "deploy/packages", "scripts", "tools/manual", "docs", "README.md"); err != nil {
 		t.Error(err)
 	}
 }

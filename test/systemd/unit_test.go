@@ -4,6 +4,7 @@
 package systemd_test
 
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"os/exec"
@@ -14,18 +15,25 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/deploy/seccomp"
 )
 
-// unitCapabilities returns the capabilities of all CapabilityBoundingSet= lines of the unit. An empty line resets the list
-// (systemd.exec(5)).
+// unitCapabilities returns the capabilities of all CapabilityBoundingSet= lines of the unit.
 func unitCapabilities(t *testing.T) (names []string) {
+	t.Helper()
+	return unitList(t, "CapabilityBoundingSet=")
+}
+
+// unitList returns the values of all lines of the unit with a key. An empty line resets the list (systemd.exec(5)).
+func unitList(t *testing.T, key string) (names []string) {
 	t.Helper()
 	b, err := os.ReadFile(unitFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(b)) {
-		value, ok := strings.CutPrefix(strings.TrimSpace(line), "CapabilityBoundingSet=")
+		value, ok := strings.CutPrefix(strings.TrimSpace(line), key)
 		switch {
 		case ok && value == "":
 			names = nil
@@ -76,6 +84,34 @@ func TestTheUnitIsNoMoreExposedThanItMustBe(t *testing.T) {
 	}
 	if out, err := security(looser); err == nil {
 		t.Errorf("without ProtectClock the exposure is not higher:\n%s", out)
+	}
+}
+
+// TestTheUnitAllowsTheSystemCallsOfTheProfile compares names: systemd has no conditions on arguments.
+func TestTheUnitAllowsTheSystemCallsOfTheProfile(t *testing.T) {
+	data, err := seccomp.File(seccomp.Reaper)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var profile struct{ Syscalls []struct{ Names []string } }
+	if err := json.Unmarshal(data, &profile); err != nil {
+		t.Fatal(err)
+	}
+	allowed := make(map[string]bool)
+	for _, r := range profile.Syscalls {
+		for _, name := range r.Names {
+			allowed[name] = true
+		}
+	}
+	// The profile allows them with some arguments, the latter two for commands. Under systemd they could open any file, and send
+	// any signal.
+	for _, name := range []string{"open_by_handle_at", "kill", "pidfd_send_signal"} {
+		delete(allowed, name)
+	}
+	unit := unitList(t, "SystemCallFilter=")
+	slices.Sort(unit)
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(allowed)), unit); diff != "" {
+		t.Errorf("deploy/seccomp/reaper.json and the unit's SystemCallFilter= (-profile +unit)\n%s", diff)
 	}
 }
 

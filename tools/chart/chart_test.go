@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	securityv1 "github.com/openshift/api/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/halfclose/halfclose/deploy/seccomp"
 	"github.com/halfclose/halfclose/pkg/cniconf"
 )
 
@@ -352,6 +354,64 @@ func TestAppArmorAllowsTheReaperToInspectProcesses(t *testing.T) {
 	}
 }
 
+// TestTheSeccompProfilesAreOnTheNodeBeforeAContainerUsesThem matters because a runtime starts no container with a profile that
+// it cannot read.
+func TestTheSeccompProfilesAreOnTheNodeBeforeAContainerUsesThem(t *testing.T) {
+	const root = "/var/lib/kubelet/seccomp"
+	for _, uninstall := range []string{"false", "true"} {
+		ds := render(t, "--set", "seccomp.enabled=true,doctor=true,uninstall="+uninstall).daemonSet(t)
+		pod := ds.Spec.Template.Spec
+		first := pod.InitContainers[0]
+		if !slices.Equal(first.Args, []string{"seccomp", "--write=" + root}) || len(first.VolumeMounts) != 1 || first.VolumeMounts[0].MountPath != root {
+			t.Errorf("uninstall=%s: the first container has %q and %v", uninstall, first.Args, first.VolumeMounts)
+		}
+		if s := first.SecurityContext; s.SeccompProfile != nil || len(s.Capabilities.Add) > 0 || *s.AllowPrivilegeEscalation {
+			t.Errorf("uninstall=%s: the first container has %+v", uninstall, s)
+		}
+		for _, c := range slices.Concat(pod.InitContainers[1:], pod.Containers) {
+			name := seccomp.Installer
+			if c.Name == "reaper" || c.Name == "doctor" {
+				name = seccomp.Reaper
+			}
+			want := &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost, LocalhostProfile: new("halfclose/" + name + ".json")}
+			if diff := cmp.Diff(want, c.SecurityContext.SeccompProfile); diff != "" {
+				t.Errorf("uninstall=%s: %s (-want +got)\n%s", uninstall, c.Name, diff)
+			}
+		}
+	}
+}
+
+func TestWithoutSeccompTheRuntimesProfileApplies(t *testing.T) {
+	ds := render(t).daemonSet(t)
+	for _, c := range slices.Concat(ds.Spec.Template.Spec.InitContainers, ds.Spec.Template.Spec.Containers) {
+		if c.SecurityContext.SeccompProfile != nil {
+			t.Errorf("%s has %+v", c.Name, c.SecurityContext.SeccompProfile)
+		}
+	}
+	if p := ds.Spec.Template.Spec.SecurityContext.SeccompProfile; p.Type != corev1.SeccompProfileTypeRuntimeDefault {
+		t.Errorf("the pod has %+v", p)
+	}
+	own := render(t, "--set", "seccomp.enabled=true,reaper.securityContext.seccompProfile.type=RuntimeDefault").daemonSet(t)
+	if p := container(t, own, "reaper").SecurityContext.SeccompProfile; p.Type != corev1.SeccompProfileTypeRuntimeDefault || p.LocalhostProfile != nil {
+		t.Errorf("a value of the reaper's own gives %+v", p)
+	}
+}
+
+// TestOpenShiftAllowsTheSeccompProfilesInUse and no others.
+func TestOpenShiftAllowsTheSeccompProfilesInUse(t *testing.T) {
+	for set, want := range map[string][]string{
+		"":                      {"runtime/default"},
+		",seccomp.enabled=true": {"runtime/default", "localhost/halfclose/installer.json", "localhost/halfclose/reaper.json"},
+		",reaper.securityContext.seccompProfile.type=Unconfined":                                                        {"runtime/default", "unconfined"},
+		",podSecurityContext.seccompProfile.type=Localhost,podSecurityContext.seccompProfile.localhostProfile=own.json": {"runtime/default", "localhost/own.json"},
+	} {
+		scc := render(t, "--set", "openshift.enabled=true"+set)["SecurityContextConstraints kube-system-halfclose"].(*securityv1.SecurityContextConstraints)
+		if diff := cmp.Diff(want, scc.SeccompProfiles); diff != "" {
+			t.Errorf("%q (-want +got)\n%s", set, diff)
+		}
+	}
+}
+
 func TestOlderClustersAreRefused(t *testing.T) {
 	if _, err := template(t, "1.24.0"); err == nil || !strings.Contains(err.Error(), "incompatible with Kubernetes v1.24.0") {
 		t.Errorf("got %v", err)
@@ -377,6 +437,8 @@ func TestAnInvalidValueIsRefusedByItsName(t *testing.T) {
 		"image.digest=latest":                                   "/image/digest",
 		"image.repository=ghcr.io/halfclose/halfclose":          "/image/repository",
 		"uninstallHook.image.repository=localhost:5000/kubectl": "/uninstallHook/image/repository",
+		"seccomp.dir=seccomp":                                   "/seccomp/dir",
+		"seccomp.profile=x":                                     "'profile' not allowed",
 		"metrics.port=0":                                        "/metrics/port",
 		"metrics.address=eth0":                                  "/metrics/address",
 		"metrics.podMonitor.interval=often":                     "/metrics/podMonitor/interval",

@@ -204,6 +204,8 @@ var others = map[string]struct{ value, with string }{
 	"installer.capabilities":      {value: `["CHOWN"]`},
 	"installer.securityContext":   {value: `{"privileged":true}`},
 	"installer.resources":         {value: `{"limits":{"memory":"1Gi"}}`},
+	"seccomp.enabled":             {value: `true`},
+	"seccomp.dir":                 {value: `"/var/lib/k0s/kubelet/seccomp"`, with: "seccomp.enabled=true"},
 	"doctor":                      {value: `true`},
 	"metrics.enabled":             {value: `false`},
 	"metrics.port":                {value: `9999`},

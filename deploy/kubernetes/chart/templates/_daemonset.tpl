@@ -42,6 +42,9 @@ spec:
       hostPID: true
       {{- include "halfclose.nodePod" . | nindent 6 }}
       initContainers:
+        {{- if .Values.seccomp.enabled }}
+        {{- include "halfclose.seccomp" . | nindent 8 }}
+        {{- end }}
         {{- if $uninstall }}
         # The old pod with its watch has exited. The plugin stays: runtimes call it to delete the pods that it registered.
         - name: uninstall

@@ -170,6 +170,9 @@ securityContext:
   {{- $_ := set $capabilities "add" . }}
   {{- end }}
   {{- $own := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" $capabilities }}
+  {{- if and .Values.seccomp.enabled (not .Values.installer.securityContext.seccompProfile) }}
+  {{- $_ := set $own "seccompProfile" (dict "type" "Localhost" "localhostProfile" "halfclose/installer.json") }}
+  {{- end }}
   {{- mergeOverwrite $own .Values.installer.securityContext | toYaml | nindent 2 }}
 volumeMounts:
   - {name: cni-bin, mountPath: {{ .Values.cni.binDir | quote }}}
@@ -190,6 +193,9 @@ securityContext:
   # A runtime's AppArmor profile forbids access to the node's other processes, which finding owners and asking peers needs.
   {{- $_ := set $own "appArmorProfile" (dict "type" "Unconfined") }}
   {{- end }}
+  {{- if and .Values.seccomp.enabled (not .Values.reaper.securityContext.seccompProfile) }}
+  {{- $_ := set $own "seccompProfile" (dict "type" "Localhost" "localhostProfile" "halfclose/reaper.json") }}
+  {{- end }}
   {{- mergeOverwrite $own .Values.reaper.securityContext | toYaml | nindent 2 }}
 volumeMounts:
   - {name: run, mountPath: /run/halfclose}
@@ -202,7 +208,39 @@ volumeMounts:
   {{- end }}
 {{- end -}}
 
-{{/* The volumes of halfclose.reaper and halfclose.installer. */}}
+{{/* The init container that writes the seccomp profiles for the containers after it. */}}
+{{- define "halfclose.seccomp" -}}
+- name: seccomp
+  {{- include "halfclose.ownImage" . | nindent 2 }}
+  args: [seccomp, {{ printf "--write=%s" .Values.seccomp.dir | quote }}]
+  resources: {{ toJson .Values.installer.resources }}
+  securityContext:
+    allowPrivilegeEscalation: false
+    readOnlyRootFilesystem: true
+    capabilities: {drop: [ALL]}
+  volumeMounts:
+    - {name: seccomp, mountPath: {{ .Values.seccomp.dir | quote }}}
+{{- end -}}
+
+{{/* The names that OpenShift has for the seccomp profiles of all pods, as JSON. */}}
+{{- define "halfclose.seccompNames" -}}
+{{- $names := list "runtime/default" -}}
+{{- if .Values.seccomp.enabled -}}
+{{- $names = concat $names (list "localhost/halfclose/installer.json" "localhost/halfclose/reaper.json") -}}
+{{- end -}}
+{{- range list .Values.podSecurityContext .Values.reaper.securityContext .Values.installer.securityContext -}}
+{{- with .seccompProfile -}}
+{{- if eq .type "Localhost" -}}
+{{- $names = append $names (printf "localhost/%s" .localhostProfile) -}}
+{{- else if eq .type "Unconfined" -}}
+{{- $names = append $names "unconfined" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $names | uniq | toJson -}}
+{{- end -}}
+
+{{/* The volumes of halfclose.reaper, halfclose.installer and halfclose.seccomp. */}}
 {{- define "halfclose.volumes" -}}
 - {name: run, hostPath: {path: /run/halfclose, type: DirectoryOrCreate}}
 - {name: lib, hostPath: {path: /var/lib/halfclose, type: DirectoryOrCreate}}
@@ -210,6 +248,9 @@ volumeMounts:
 - {name: cni-bin, hostPath: {path: {{ .Values.cni.binDir | quote }}, type: DirectoryOrCreate}}
 - {name: cni-conf, hostPath: {path: {{ .Values.cni.confDir | quote }}, type: DirectoryOrCreate}}
 - {name: cni-cache, hostPath: {path: /var/lib/cni, type: DirectoryOrCreate}}
+{{- if .Values.seccomp.enabled }}
+- {name: seccomp, hostPath: {path: {{ .Values.seccomp.dir | quote }}, type: DirectoryOrCreate}}
+{{- end }}
 {{- range $i, $dir := include "halfclose.netnsDirs" . | fromJsonArray }}
 - {name: netns-{{ $i }}, hostPath: {path: {{ $dir | quote }}, type: DirectoryOrCreate}}
 {{- end }}
