@@ -59,7 +59,7 @@ func (d *Daemon) reaperConfig() reaper.Config {
 		HistoryDir: history.Dir(d.store.Dir()), IdleDir: simulate.Dir(d.store.Dir()), Sample: d.cfg.Sample,
 		IdleExit: d.cfg.IdleExit, MaxAsksPerSecond: d.cfg.MaxAsksPerSecond, Kernel: inetdiag.Probe, Log: d.log,
 		// Owner lookups have a quarter of the sweeps' budget in addition to it.
-		Owners: d.backend.Owners, OwnersBudget: d.cfg.CPUBudget / 4, Conditions: processes.Conditions,
+		Owners: d.backend.Owners, OwnersBudget: d.cfg.CPUBudget / 4, ProgressBudget: d.cfg.CPUBudget / 4, Conditions: processes.Conditions,
 		Trials: reaper.Trials{Enter: finder.TryOpen, Processes: processes.TryAccess},
 	}
 }

@@ -73,6 +73,6 @@ func (v Verdict) SparedBy(other Standing) Verdict {
 		return v
 	}
 	v.Reason, v.Other, v.Ask, v.NeedsOwners, v.Above = PeerSpared, other, false, false, nil
-	v.AskAt, v.EndAt, v.Deadline, v.Again = Forever, Forever, 0, 0
+	v.AskAt, v.EndAt, v.Deadline, v.Again, v.Due = Forever, Forever, 0, 0, 0
 	return v
 }

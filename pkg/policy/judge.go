@@ -45,6 +45,9 @@ type Verdict struct {
 	Deadline monotime.Time
 	// Again is when the next look is needed, zero if the next sweep is early enough.
 	Again monotime.Time // prose:ok: the time of the next look
+	// Due is when a question or a destroy can be due at the earliest without progress, zero if none can. A look before that, at
+	// Again, only notices progress.
+	Due monotime.Time
 	// Standing spares the other end of the connection too.
 	Standing Standing
 	// Other is the other end's Standing if that is the reason.
@@ -68,7 +71,7 @@ func (v Verdict) Capped(m Mode) Verdict {
 	}
 	switch {
 	case m == Off:
-		v.Reason, v.NeedsOwners, v.Deadline, v.Again, v.Above = ModeOff, false, 0, 0, nil
+		v.Reason, v.NeedsOwners, v.Deadline, v.Again, v.Due, v.Above = ModeOff, false, 0, 0, 0, nil
 		v.AskAt, v.EndAt = Forever, Forever
 	case v.Reason == Destroyable:
 		v.Reason = WouldDestroy
@@ -292,7 +295,7 @@ func (v *Verdict) finish(least *Sentence, h *History, s *inetdiag.Socket, f Fact
 	if least.EndAt != Forever {
 		v.Deadline = least.EndAt
 	}
-	v.Again = v.nextLook(least, h, s, now)
+	v.Again, v.Due = v.nextLook(least, h, s, now)
 }
 
 // standing returns the reason that spares the other end too.
@@ -334,21 +337,24 @@ func (s *Sentence) reason(h *History, now monotime.Time) Reason {
 	return WithinGrace
 }
 
-// nextLook returns when the next look is needed, zero if the next sweep is early enough.
-func (v *Verdict) nextLook(least *Sentence, h *History, s *inetdiag.Socket, now monotime.Time) monotime.Time {
+// nextLook returns when the next look is needed, zero if the next sweep is early enough, and Verdict.Due.
+func (v *Verdict) nextLook(least *Sentence, h *History, s *inetdiag.Socket, now monotime.Time) (again, due monotime.Time) {
 	// The longer a socket is idle, the rarer are the looks at it.
 	rarer := now.Add(pollInterval(now.Sub(h.IdleStart(ClockProgress)) / 4))
 	if v.Reason == OwnerFrozen {
-		return rarer
+		return rarer, 0
 	}
 	if v.Act == Off && least.Act == Off {
-		return 0
+		return 0, 0
 	}
 	next := Forever
 	for _, at := range []monotime.Time{v.AskAt, v.EndAt, least.AskAt, least.EndAt} {
 		if now.Before(at) {
 			next = min(next, at)
 		}
+	}
+	if next != Forever {
+		due = next
 	}
 	pending := s.State == inetdiag.FinWait2 || Unread(s) > 0
 	if first := min(least.AskWhy.Patience, least.EndWhy.Grace); pending && h.Last == h.Start && first != Never {
@@ -361,9 +367,9 @@ func (v *Verdict) nextLook(least *Sentence, h *History, s *inetdiag.Socket, now 
 		next = min(next, rarer)
 	}
 	if next == Forever {
-		return 0
+		return 0, due
 	}
-	return next
+	return next, due
 }
 
 // pollInterval bounds the time until a look that would notice progress or a thaw.

@@ -28,6 +28,9 @@ type job struct {
 	grant int        // destroys that the budget allows
 	tried int        // destroys that were sent
 
+	progress bool          // its looks only notice progress
+	cpu      time.Duration // its CPU time so far, if it is such a job
+
 	histories []policy.History
 	facts     []policy.Facts
 	others    []policy.Standing // of the other ends

@@ -29,13 +29,30 @@ func (l *loop) nextJob(at monotime.Time, wall time.Time) *job {
 	}
 	ns, list := l.tracker.examineQ.Pop(maxJobSockets)
 	if ns == nil {
-		return nil
+		return l.nextProgressJob(at)
 	}
 	grant := 0
 	if l.tracker.budgetQ.Len() == 0 { // otherwise the budget is theirs
 		grant = l.budget.share(wall, len(list)+l.tracker.examineQ.Len(), l.tracker.examineQ.Groups()+1, maxJobSockets)
 	}
 	return l.job(ns, list, grant, at)
+}
+
+// nextProgressJob returns a job whose looks only notice progress, nil if none is due or their budget is used up.
+func (l *loop) nextProgressJob(at monotime.Time) *job {
+	if l.tracker.progressQ.Len() == 0 || l.progress.wait(at) > 0 {
+		return nil
+	}
+	began := &job{progress: true}
+	l.progress.measure(began, func() { l.tracker.takeForProgress(maxJobSockets, at) })
+	ns, list := l.tracker.examineQ.Pop(maxJobSockets)
+	if ns == nil {
+		l.progress.spend(began, at)
+		return nil
+	}
+	j := l.job(ns, list, 0, at)
+	j.progress, j.cpu = true, began.cpu
+	return j
 }
 
 // job returns a job with candidates of one network namespace.

@@ -27,6 +27,7 @@ type loop struct {
 	registry      *registry
 	tracker       tracker
 	caps          *caps
+	progress      *progressBudget
 	budget        *budget
 	history       *history
 	owners        ownerLookups
@@ -71,6 +72,7 @@ func newLoop(cfg Config, w *warnings, h *histograms, boot, kernelProblem string)
 	}
 	l.owners = l.newOwnerLookups(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now())
 	l.owners.conditions = cfg.Conditions
+	l.progress = newProgressBudget(cfg.ProgressBudget, cfg.Clock.Now())
 	l.tracker.histograms = h
 	l.registry.sample = cfg.Sample
 	l.tracker.findsOwners, l.tracker.canAsk = cfg.Owners != nil, cfg.Asker != nil
@@ -98,7 +100,8 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 			call(l)
 		case j := <-results:
 			l.examining = false
-			l.examined(j, l.clock.Now())
+			l.progress.measure(j, func() { l.examined(j, l.clock.Now()) })
+			l.progress.spend(j, l.clock.Now())
 		case k := <-l.owners.results:
 			l.owners.finish(k, l.clock.Now())
 		case t := <-l.access.done:
@@ -157,6 +160,9 @@ func (l *loop) untilWork(now monotime.Time, wall time.Time) time.Duration {
 		wait = min(wait, max(next.Sub(now), 0))
 	}
 	wait = min(wait, l.tracker.untilSelection(now))
+	if l.tracker.progressQ.Len() > 0 {
+		wait = min(wait, l.progress.wait(now))
+	}
 	if l.tracker.budgetQ.Len() > 0 {
 		wait = min(wait, l.budget.wait(wall, l.tracker.budgetQ.Len()))
 	}

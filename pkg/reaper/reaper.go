@@ -54,6 +54,9 @@ type Config struct {
 	// peer is asked. OwnersBudget is the share of one core for the look-ups before a destroy, such as 0.005; 0 is no limit.
 	Owners       owners.Resolver
 	OwnersBudget float64
+	// ProgressBudget is the share of one core for looks at sockets that are spared for their unread or unacknowledged bytes,
+	// such as 0.005; 0 is no limit. It delays no destroy.
+	ProgressBudget float64
 	// Conditions returns which processes are frozen or stopped, and which SIGPIPE kills: see owners.Proc. If it is nil,
 	// none counts as frozen, and every one as killed by SIGPIPE.
 	Conditions func(ctx context.Context, pids []int) (map[int]owners.Condition, error)
@@ -206,7 +209,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 			}
 		}
 		for j := range jobs {
-			e.examine(j)
+			l.progress.measure(j, func() { e.examine(j) })
 			results <- j // never blocks: capacity 1, at most one job in flight
 		}
 		return nil

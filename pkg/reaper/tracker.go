@@ -27,10 +27,12 @@ type tracker struct {
 	examineQ *candidateQueue        // candidates in phaseQueued
 	budgetQ  *candidateQueue        // candidates in phaseOverBudget
 	ownersQ  *candidateQueue        // candidates in phaseUnowned, and some that have left it
-	ends     ends
-	toSelect map[*registered]struct{} // where the selection of above rules may have changed
-	changed  bool                     // since the candidates were last saved
-	events   [numEvents]uint64
+	// progressQ has candidates in phaseTimed, and some that have left it: see queueForProgress.
+	progressQ *candidateQueue
+	ends      ends
+	toSelect  map[*registered]struct{} // where the selection of above rules may have changed
+	changed   bool                     // since the candidates were last saved
+	events    [numEvents]uint64
 
 	findsOwners bool         // otherwise owners count as known, and there are none
 	canAsk      bool         // peers can be asked
@@ -52,7 +54,7 @@ func newTracker() tracker {
 			func(a, b *candidate) bool { return a.step.dueAt < b.step.dueAt },
 			func(c *candidate, i int) { c.index = int32(i) }),
 		histograms: newHistograms(),
-		examineQ:   newCandidateQueue(), budgetQ: newCandidateQueue(), ownersQ: newCandidateQueue(),
+		examineQ:   newCandidateQueue(), budgetQ: newCandidateQueue(), ownersQ: newCandidateQueue(), progressQ: newCandidateQueue(),
 		ends: newEnds(), toSelect: make(map[*registered]struct{}), spared: make(map[policy.Reason]uint64), earlier: make(map[*candidate]*aged),
 		ended: make(simulate.Table),
 	}
@@ -265,6 +267,7 @@ func (t *tracker) forget(ns *registered, now monotime.Time) {
 	t.examineQ.Drop(ns)
 	t.budgetQ.Drop(ns)
 	t.ownersQ.Drop(ns)
+	t.progressQ.Drop(ns)
 }
 
 // queueNotShown handles the candidates that a sweep of their network namespace did not show. They may be closed, or the
@@ -280,7 +283,12 @@ func (t *tracker) queueNotShown(ns *registered, swept, now monotime.Time) {
 // handleDue handles the candidates whose time has come.
 func (t *tracker) handleDue(now monotime.Time) {
 	for t.agenda.Len() > 0 && !now.Before(t.agenda.First().step.dueAt) {
-		t.handle(t.agenda.First(), eventTimeCame, now) // removes it from the agenda
+		c := t.agenda.First()
+		if due, ok := t.awaitsProgress(c, now); ok {
+			t.queueForProgress(c, due)
+			continue
+		}
+		t.handle(c, eventTimeCame, now) // removes it from the agenda
 	}
 }
 
