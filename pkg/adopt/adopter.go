@@ -49,10 +49,11 @@ type Config struct {
 
 // Adopter adopts. View may be called at any time; the other methods are for one goroutine at a time.
 type Adopter struct {
-	cfg   Config
-	files map[string]*cacheFile // by path
-	boot  string
-	never []netns.Identity // the host's own network namespaces
+	cfg    Config
+	files  map[string]*cacheFile // by path
+	reader *state.Reader
+	boot   string
+	never  []netns.Identity // the host's own network namespaces
 
 	mu   sync.Mutex
 	view api.AdoptionView
@@ -69,7 +70,7 @@ func New(cfg Config) (*Adopter, error) {
 		return nil, fmt.Errorf("identify the host's network namespace: %w", err)
 	}
 	return &Adopter{
-		cfg: cfg, files: make(map[string]*cacheFile), boot: boot, never: host.Identities(), view: api.AdoptionView{Enabled: cfg.Enabled},
+		cfg: cfg, files: make(map[string]*cacheFile), reader: cfg.Store.NewReader(), boot: boot, never: host.Identities(), view: api.AdoptionView{Enabled: cfg.Enabled},
 	}, nil
 }
 

@@ -13,8 +13,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/cniconf"
 	"github.com/halfclose/halfclose/pkg/hostfs"
@@ -25,30 +23,16 @@ import (
 
 // cacheFile is what is known of a file of the cache. An unchanged file is not read again.
 type cacheFile struct {
-	stamp stamp
-	claim claim
-	err   error // why it has no claim
+	stamp  hostfs.Stamp
+	readAt time.Time
+	claim  claim
+	err    error // why it has no claim
 	// A search for its netns is repeated at intervals that double: an entry that a container has left behind would have all
 	// namespaces searched at each pass.
 	wait  time.Duration
 	next  time.Time
 	found refusal
 }
-
-// stamp changes with each write of a file.
-type stamp struct {
-	inode        uint64
-	size         int64
-	mtime, ctime int64 // in nanoseconds
-}
-
-func stampOf(dir *hostfs.Directory, name string) (stamp, error) {
-	var st unix.Stat_t
-	err := hostfs.RetryErr(func() error { return unix.Fstatat(dir.FD(), name, &st, unix.AT_SYMLINK_NOFOLLOW) })
-	return stamp{st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()}, err
-}
-
-func (s stamp) written() time.Time { return time.Unix(0, s.mtime) }
 
 // pass is one pass.
 type pass struct {
@@ -83,10 +67,11 @@ func (p *pass) run(all bool) {
 	p.era.boot = bootTime(p.cfg.Clock, p.era.now)
 	p.places = make(map[string][]place)
 	var err error
-	if p.listing, err = p.cfg.Store.List(p.ctx); err != nil {
+	if _, err = p.reader.ReadAll(p.ctx, false); err != nil {
 		p.errs = append(p.errs, err)
 		return
 	}
+	p.listing = p.reader.Listing()
 	p.index()
 	if p.all, err = loadNetworks(p.root(), p.cfg.ConfDirs); err != nil {
 		p.errs = append(p.errs, err)
@@ -185,14 +170,15 @@ func (p *pass) refuse(at int, r refusal) {
 
 // file returns what is known of a file, and reads it if it has changed.
 func (p *pass) file(d *hostfs.Directory, name, path string) (f *cacheFile, gone bool) {
-	s, err := stampOf(d, name)
+	now := p.cfg.Clock.Wall()
+	s, err := hostfs.StampAt(d.FD(), name)
 	if err != nil {
 		return &cacheFile{err: err}, errors.Is(err, fs.ErrNotExist)
 	}
-	if f = p.files[path]; f != nil && f.stamp == s {
+	if f = p.files[path]; f != nil && f.stamp == s && s.ShowsChangesAfter(f.readAt) {
 		return f, false
 	}
-	f = &cacheFile{stamp: s}
+	f = &cacheFile{stamp: s, readAt: now}
 	cached, err := cniconf.ReadCachedFile(d, name)
 	if err == nil {
 		f.claim, err = parseClaim(cached)
@@ -211,7 +197,7 @@ func (p *pass) judge(w *proven) (r refusal) {
 	case p.known[c.Attachment]:
 		return refuse(api.AdoptRegistered, "it is registered")
 	}
-	if r = judgeAge(w.file.stamp.written(), p.era); r.reason != "" {
+	if r = judgeAge(w.file.stamp.Modified(), p.era); r.reason != "" {
 		return r
 	}
 	if w.net, r = judgeNetwork(c, p.all); r.reason != "" {
@@ -220,7 +206,7 @@ func (p *pass) judge(w *proven) (r refusal) {
 	if w.place, r = p.locate(w.file); r.reason != "" {
 		return r
 	}
-	w.contender = contender{attachment: c.Attachment, written: w.file.stamp.written(), netns: w.place.id}
+	w.contender = contender{attachment: c.Attachment, written: w.file.stamp.Modified(), netns: w.place.id}
 	return refusal{}
 }
 
@@ -318,7 +304,7 @@ func (p *pass) adopt(w *proven) {
 		return
 	}
 	// A DEL that ended before the record was written has found none. libcni removes the entry after it.
-	if s, err := stampOf(w.dir, w.name); err != nil || s != w.file.stamp {
+	if s, err := hostfs.StampAt(w.dir.FD(), w.name); err != nil || s != w.file.stamp {
 		record.Adopted = true
 		p.refuse(w.at, refuse(api.AdoptNoNetns, "it was deleted or replaced at the same time"))
 		if err := p.cfg.Store.Remove(record); err != nil {
@@ -343,7 +329,7 @@ func (p *pass) record(w *proven) (state.Record, error) {
 	if err != nil {
 		return state.Record{}, fmt.Errorf("%w: %w", errChanged, err)
 	}
-	if s, err := stampOf(w.dir, w.name); err != nil || s != w.file.stamp {
+	if s, err := hostfs.StampAt(w.dir.FD(), w.name); err != nil || s != w.file.stamp {
 		return state.Record{}, errChanged
 	}
 	var pod policy.PodAnnotations
@@ -374,7 +360,7 @@ func (p *pass) isAbsent(path string) bool {
 		return false
 	}
 	defer d.Close()
-	_, err = stampOf(d, filepath.Base(path))
+	_, err = hostfs.StampAt(d.FD(), filepath.Base(path))
 	return errors.Is(err, fs.ErrNotExist)
 }
 

@@ -44,6 +44,9 @@ func StampAt(dir int, name string) (Stamp, error) {
 	return Stamp{dev: uint64(st.Dev), inode: st.Ino, size: st.Size, modified: st.Mtim, changed: st.Ctim}, nil
 }
 
+// Modified returns the modification time.
+func (s Stamp) Modified() time.Time { return time.Unix(s.modified.Unix()) }
+
 // ShowsChangesAfter reports whether a file that had this stamp at a time of the wall clock has another one after each later
 // change. A program can set the modification time, but not the change time.
 func (s Stamp) ShowsChangesAfter(readAt time.Time) bool {

@@ -13,7 +13,7 @@ import (
 
 // A socket past its grace is spared while it has unread or unacknowledged bytes, and looked up at intervals that grow with its idle
 // time. These looks only notice progress: nothing is due. A pod can have very many such sockets, so they have a CPU budget of their
-// own, and wait for it in progressQ. Meanwhile the candidate is in the agenda for the time at which something is due.
+// own. A candidate that waits for it in progressQ is in the agenda for the time at which something is due.
 
 // awaitsProgress reports whether a look at a candidate, whose time has come, can only notice progress. It returns when
 // something is due without any, zero for never.

@@ -71,11 +71,17 @@ func (s *Store) List(ctx context.Context) (Listing, error) {
 	return l, nil
 }
 
-func (s *Store) list(ctx context.Context) (l Listing, err error) {
+func (s *Store) list(ctx context.Context) (Listing, error) {
 	r := s.NewReader()
-	if _, err := r.readAll(ctx, false); err != nil {
+	_, err := r.readAll(ctx, false)
+	if err != nil {
 		return Listing{}, err
 	}
+	return r.Listing(), nil
+}
+
+// Listing returns the files that the last call of ReadAll has found.
+func (r *Reader) Listing() (l Listing) {
 	for _, name := range slices.Sorted(maps.Keys(r.files)) {
 		f := r.files[name]
 		if f.Problem == nil {
@@ -88,7 +94,7 @@ func (s *Store) list(ctx context.Context) (l Listing, err error) {
 		}
 	}
 	slices.SortFunc(l.Records, CompareRecords)
-	return l, nil
+	return l
 }
 
 // CompareRecords orders records by container ID, interface and time.
