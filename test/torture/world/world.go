@@ -161,9 +161,9 @@ type namespace struct {
 type listener struct {
 	sync.Mutex
 
-	owner   *process
-	name    string
-	address string
+	owner  *process
+	name   string
+	isOpen bool
 }
 
 func (w *World) playNamespace(ctx context.Context, p *plan.Namespace) error {
@@ -311,19 +311,23 @@ func (w *World) remove(ctx context.Context, n *namespace) error {
 // processes returns all processes of the namespace.
 func (n *namespace) processes() []*process { return append(slices.Clone(n.owners), n.local) }
 
-// listen returns the listener of a port at an address, which the process opens at the first call.
+// listen returns the listener of a port at an address, which the process opens at the first call. It may wait for a frozen process.
 func (n *namespace) listen(p *process, address, name string) (*listener, error) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if l := n.listeners[name]; l != nil {
+	l := n.listeners[name]
+	if l == nil {
+		l = &listener{owner: p, name: n.plan.Name + "/" + name}
+		n.listeners[name] = l
+	}
+	n.mu.Unlock()
+	l.Lock()
+	defer l.Unlock()
+	if l.isOpen {
 		return l, nil
 	}
-	if _, err := p.order(agent.Order{Op: agent.Listen, Listener: n.plan.Name + "/" + name, Address: address}); err != nil {
-		return nil, err
-	}
-	l := &listener{owner: p, name: n.plan.Name + "/" + name, address: address}
-	n.listeners[name] = l
-	return l, nil
+	_, err := p.order(agent.Order{Op: agent.Listen, Listener: l.name, Address: address})
+	l.isOpen = err == nil
+	return l, err
 }
 
 // netnsPath returns the path of a named namespace.
