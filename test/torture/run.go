@@ -284,9 +284,9 @@ func (s *session) judge(leaks []string) int {
 		}
 	}
 	stalled := s.canary.stalled(s.start, model.Now())
-	fmt.Printf("torture: %d netns, %d disturbances, %d sockets (%d half-closed): %v; %d had to end, %d to stay, %d could do either or had a wide window (%.0f %%)\n",
+	fmt.Printf("torture: %d netns, %d disturbances, %d sockets (%d half-closed): %v; %d had to end, %d to stay, %d could do either or had a wide window (%.0f %%: %v)\n",
 		len(s.plan.Namespaces), len(s.plan.Disturbances), report.Sockets, report.HalfOpen, report.Ended, report.Required, report.Kept, report.Wide,
-		100*float64(report.Wide)/float64(max(report.Sockets, 1)))
+		100*float64(report.Wide)/float64(max(report.Sockets, 1)), report.WideBy)
 	fmt.Printf("torture: the machine stalled for %v of %v; the closest end was %v before its bound\n", stalled.Round(time.Millisecond),
 		(model.Now() - s.start).Round(time.Second), report.Margin.Round(time.Millisecond))
 	fmt.Printf("torture: wrongly destroyed %d, missed %d, late %d, leaked %d, options or bytes %d\n",

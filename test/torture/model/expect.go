@@ -155,6 +155,7 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 		since    Time
 		thawed   = true
 		freeze   Time
+		found    Time // when the finder has surely seen the last byte
 	)
 	noticed := func(span Span) Time { // the begin of an idle time that this event starts
 		if how == permissive {
@@ -183,16 +184,18 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 			x.ok, x.facts.state, x.facts.unread = true, e.State, e.Unread > 0
 			since = e.Span.Before
 			x.begins.progress = noticed(e.Span)
-			frozen = 0
+			frozen, found = 0, r.looked(s.Netns, e.Span.After)
 		case Accepted:
 			if exposed(e.Span) {
 				accepted = true
 				since = e.Span.Before
 				x.begins.progress = noticed(e.Span)
+				found = r.looked(s.Netns, e.Span.After)
 			}
 		case Progress, Wrote:
 			if happened(e.Span) {
 				x.begins.progress, frozen = max(x.begins.progress, noticed(e.Span)), 0
+				found = r.looked(s.Netns, e.Span.After)
 				x.facts.unacked = e.Kind == Wrote
 			}
 			if how == permissive && e.Unread > 0 && e.Span.Before <= now && now < e.Span.After {
@@ -212,7 +215,7 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 			thawed = true
 			if how == conservative {
 				x.begins.progress, frozen = max(x.begins.progress, r.looked(s.Netns, e.Span.After+r.Bounds.Thaw)), 0
-			} else if e.Span.Before-freeze > r.unnoticed(s.Netns) {
+			} else if e.Span.Before-max(freeze, found) > r.unnoticed(s.Netns) {
 				frozen += max(e.Span.Before-max(freeze, x.begins.progress), 0)
 			}
 		case Closed:

@@ -126,6 +126,17 @@ type Expectation struct {
 	Earliest      Time // of Destroy and of a question to a gone peer; Forever if it must stay
 }
 
+// Restrict forbids a destroy before a time.
+func (x *Expectation) Restrict(from Time) {
+	var allowed []Interval
+	for _, d := range x.Destroy {
+		if d.To > from {
+			allowed = append(allowed, Interval{max(d.From, from), d.To})
+		}
+	}
+	x.Destroy, x.Earliest = allowed, max(x.Earliest, from)
+}
+
 // Forever is later than every other time.
 const Forever = Time(1<<63 - 1)
 

@@ -103,7 +103,7 @@ func newNamespace(r *rand.Rand, profile Profile, index int, at, until time.Durat
 	if len(policy.Rules) > 0 && policy.Rules[0].Above > 0 {
 		n.Connections = append(n.Connections, counted(r, policy, &n)...)
 	}
-	if r.IntN(5) == 0 {
+	if r.IntN(8) == 0 {
 		freezeOwners(r, &n)
 	}
 	return n

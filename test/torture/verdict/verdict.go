@@ -38,6 +38,7 @@ type Report struct {
 	Required int            // the ones that had to end
 	Kept     int            // the ones that could not end
 	Wide     int            // the ones that could end within a window of more than Window, or may have ended or not
+	WideBy   map[string]int // the same, by the reason
 	Margin   time.Duration  // the least time between an end and its bound
 	Ends     []End          // of the sockets that had to end and were destroyed
 }
@@ -50,7 +51,7 @@ const Window = 6 * time.Second
 
 // Judge compares all sockets.
 func Judge(run *model.Run, sockets []*model.Socket) *Report {
-	report := &Report{Ended: make(map[string]int), Margin: model.Forever}
+	report := &Report{Ended: make(map[string]int), WideBy: make(map[string]int), Margin: model.Forever}
 	counted := make(map[group][]member)
 	for _, s := range sockets {
 		report.Sockets++
@@ -84,6 +85,7 @@ func (r *Report) judge(run *model.Run, s *model.Socket, x model.Expectation) {
 		r.Required++
 	default:
 		r.Wide++
+		r.WideBy[wideBecause(s, x)]++
 	}
 	e := s.End
 	if e == nil {
@@ -105,6 +107,17 @@ func (r *Report) judge(run *model.Run, s *model.Socket, x model.Expectation) {
 		}
 		r.Margin = min(r.Margin, x.Latest-e.From)
 	}
+}
+
+// wideBecause returns why a socket has a wide window.
+func wideBecause(s *model.Socket, x model.Expectation) string {
+	switch {
+	case slices.ContainsFunc(s.Events, func(e model.Event) bool { return e.Kind == model.Frozen }):
+		return "frozen"
+	case x.Latest == model.Forever:
+		return "closed in time"
+	}
+	return "disturbed"
 }
 
 var howNames = map[model.How]string{

@@ -73,19 +73,19 @@ func TestEachFaultIsFound(t *testing.T) {
 
 func TestRuleWithACountKeepsTheYoungest(t *testing.T) {
 	for name, tc := range map[string]struct {
-		ends []float64 // of sockets that began at 1 s, 2 s and so on
+		ends []float64 // of sockets that began at 1 s, 4 s, 7 s and 10 s
 		want []string
 	}{
-		"the oldest end":                     {[]float64{7.5, 8.5, 0, 0}, nil},
-		"one too many":                       {[]float64{7.5, 8.5, 9.5, 0}, []string{"wrongly destroyed 2"}},
-		"one too few":                        {[]float64{7.5, 0, 0, 0}, []string{"missed 1"}},
-		"the youngest end":                   {[]float64{0, 0, 9.5, 9.5}, []string{"missed 0", "missed 1", "wrongly destroyed 2", "wrongly destroyed 3"}},
-		"before enough are past their grace": {[]float64{5.5, 8.5, 0, 0}, []string{"wrongly destroyed 0"}},
+		"the oldest end":                     {[]float64{11.5, 14.5, 0, 0}, nil},
+		"one too many":                       {[]float64{11.5, 14.5, 14.6, 0}, []string{"wrongly destroyed 2"}},
+		"one too few":                        {[]float64{11.5, 0, 0, 0}, []string{"missed 1"}},
+		"the youngest end":                   {[]float64{0, 0, 14.5, 14.6}, []string{"missed 0", "missed 1", "wrongly destroyed 2", "wrongly destroyed 3"}},
+		"before enough are past their grace": {[]float64{5.5, 14.5, 0, 0}, []string{"wrongly destroyed 0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var all []*model.Socket
 			for i, end := range tc.ends {
-				all = append(all, socket(fmt.Sprint(i), 9, float64(i+1), end, model.Destroyed))
+				all = append(all, socket(fmt.Sprint(i), 9, float64(3*i+1), end, model.Destroyed))
 			}
 			var got []string
 			for _, f := range verdict.Judge(run(), all).Findings {
