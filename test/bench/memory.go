@@ -111,7 +111,7 @@ func endReaper(cmd *exec.Cmd) error {
 // awaitCandidates waits until the reaper has this number of candidates.
 func awaitCandidates(ctx context.Context, store *state.Store, want int) error {
 	client := admin.NewClient(store.SocketPath())
-	return poll(ctx, 5*patience, time.Second/10, fmt.Sprintf("the reaper knows %d candidates", want), func() (bool, error) {
+	return poll(ctx, 5*patience, time.Second/2, fmt.Sprintf("the reaper knows %d candidates", want), func() (bool, error) {
 		status, err := client.Status(ctx)
 		n := 0
 		for _, count := range status.Candidates {
