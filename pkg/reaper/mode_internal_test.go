@@ -4,6 +4,7 @@
 package reaper
 
 import (
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -223,5 +224,43 @@ func TestSwitchWithoutEffectCausesNoSecondRecord(t *testing.T) {
 	}
 	if other.wouldDestroy != 1 || other.destroyed != 1 {
 		t.Errorf("%d would have been destroyed, %d were, of the one that the switch is for", other.wouldDestroy, other.destroyed)
+	}
+}
+
+// TestAnotherCapNeverGivesALessConservativeMode adds one cap to random ones: a switch of the node, a namespace, a pod or a
+// container, the reaper's mode, a problem of kernel or network namespaces, or a file that holds the netns.
+func TestAnotherCapNeverGivesALessConservativeMode(t *testing.T) {
+	scopes := []state.Scope{{}, {Namespace: "shop"}, {Namespace: "shop", Pod: "cart-0"}, {ID: "c1"}, {Namespace: "other"}}
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, seed))
+		mode := func() policy.Mode { return []policy.Mode{policy.Observe, policy.Off, policy.Destroy}[r.IntN(3)] }
+		ns := newRegistered(1)
+		ns.records[0].Pod, ns.records[0].ContainerID = state.Pod{Namespace: "shop", Name: "cart-0"}, "c1"
+		c := newCaps(mode(), filepath.Join(t.TempDir(), "mode"), "", time.Now)
+		before := c.limit(ns)
+		for range 6 {
+			what := "a switch"
+			switch r.IntN(5) {
+			case 0:
+				c.setNetnsProblem("no network namespace can be entered")
+				what = "a problem"
+			case 1:
+				ns.blockers = append(ns.blockers, state.Hold{File: "damaged"})
+				what = "a file that holds the netns"
+			default:
+				sw := state.Switch{Mode: mode(), Who: "root", When: time.Unix(0, 0), Scope: scopes[r.IntN(len(scopes))]}
+				if was, ok := c.switches.Of(sw.Scope); ok { // it replaces that one
+					sw.Mode = policy.MostConservative(sw.Mode, was.Mode)
+				}
+				if sw.Mode != policy.Destroy {
+					c.set(sw, r.IntN(2) == 0 && state.StoreSwitch(c.path, sw) == nil)
+				}
+			}
+			after := c.limit(ns)
+			if policy.MostConservative(before, after) != after {
+				t.Fatalf("seed %d: with %s more the mode is %v, before %v", seed, what, after, before)
+			}
+			before = after
+		}
 	}
 }
