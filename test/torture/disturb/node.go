@@ -51,8 +51,9 @@ type Pods interface {
 	TryAdd(ctx context.Context, name, ifname string, p model.Policy) error
 	// Pod returns the names of the namespace's pod.
 	Pod(name string) (namespace, pod string)
-	// Site creates and registers a namespace with a loopback, of which the model does not know, until remove is called.
-	Site(ctx context.Context, name string, p model.Policy) (path string, remove func() error, err error)
+	// Site creates a namespace with a loopback, of which the model does not know, and registers it with an attachment for each
+	// policy, eth0, eth1 and so on, until remove is called.
+	Site(ctx context.Context, name string, policies ...model.Policy) (path string, remove func() error, err error)
 }
 
 // Violation is a wrong outcome that a disturbance has seen itself. It is an error of Disturbance.Run that ends no test.

@@ -28,12 +28,31 @@ func records() []Maker {
 	return []Maker{
 		maker("record-damaged", 4, 6*time.Second, func(r *rand.Rand) run {
 			k, lasts := r.IntN(1<<20), between(r, 500*time.Millisecond, 4*time.Second)
-			damage, noise := damages()[r.IntN(len(damages()))], make([]byte, 200)
-			for i := range noise {
-				noise[i] = byte(r.Uint32())
-			}
+			damage, noise := damages()[r.IntN(len(damages()))], noise(r)
 			return func(ctx context.Context, n *Node) ([]model.Effect, error) {
 				return n.damageRecord(ctx, k, lasts, func(path string) error { return damage(path, noise) })
+			}
+		}),
+		// Of two attachments the one that is only observed has the damaged record.
+		maker("observing-record-damaged", 2, 7*time.Second, func(r *rand.Rand) run {
+			name, damage, noise := fmt.Sprintf("site-%x", r.Uint32()), damages()[r.IntN(len(damages()))], noise(r)
+			return func(ctx context.Context, n *Node) (effects []model.Effect, err error) {
+				observed := sitePolicy()
+				observed.Mode = model.Observe
+				path, remove, err := n.Pods.Site(ctx, name, sitePolicy(), observed)
+				if err != nil {
+					return nil, err
+				}
+				defer func() { err = errors.Join(err, remove()) }()
+				file, err := n.recordOf(ctx, path, "eth1")
+				if err == nil {
+					err = damage(file, noise)
+				}
+				if err != nil {
+					return nil, err
+				}
+				err = n.leaksStay(ctx, path, 3, "of a namespace with a damaged record that observes")
+				return nil, errors.Join(err, removeIrregular(file))
 			}
 		}),
 		maker("add-on-full-disk", 2, 5*time.Second, func(r *rand.Rand) run {
@@ -56,6 +75,14 @@ func records() []Maker {
 			}
 		}),
 	}
+}
+
+func noise(r *rand.Rand) []byte {
+	b := make([]byte, 200)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return b
 }
 
 // damages are what may happen to the file of a record, so that its name still has the netns.
@@ -114,19 +141,19 @@ func (n *Node) attachment(k int) (name, ifname string, p model.Policy) {
 	return name, ifname, p
 }
 
-// recordOf returns the file of an attachment's record.
-func (n *Node) recordOf(ctx context.Context, name, ifname string) (string, error) {
+// recordOf returns the file of the record of an attachment of the namespace at the path.
+func (n *Node) recordOf(ctx context.Context, path, ifname string) (string, error) {
 	listing, err := state.New(n.StateDir).List(ctx)
 	if err != nil {
 		return "", err
 	}
 	for _, r := range listing.Records {
-		if r.Netns.Path == n.Pods.Path(name) && r.IfName == ifname {
+		if r.Netns.Path == path && r.IfName == ifname {
 			file, err := r.FileName()
 			return filepath.Join(n.attachments(), file), err
 		}
 	}
-	return "", fmt.Errorf("no record is of %s in %s", ifname, name)
+	return "", fmt.Errorf("no record is of %s at %s", ifname, path)
 }
 
 // damageRecord damages the record of an attachment, and repairs it with another ADD after a time.
@@ -137,7 +164,7 @@ func (n *Node) damageRecord(ctx context.Context, k int, lasts time.Duration, dam
 	if name == "" {
 		return nil, nil
 	}
-	path, err := n.recordOf(ctx, name, ifname)
+	path, err := n.recordOf(ctx, n.Pods.Path(name), ifname)
 	if err != nil {
 		return nil, err
 	}
@@ -153,11 +180,8 @@ func (n *Node) damageRecord(ctx context.Context, k int, lasts time.Duration, dam
 		return nil, err
 	}
 	to := model.Now()
-	// A directory or a FIFO was put there by another program: its ADD removes only files.
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
+	if err := removeIrregular(path); err != nil {
+		return nil, err
 	}
 	resume()
 	if err := n.Pods.Add(ctx, name, ifname, p); err != nil {
@@ -171,6 +195,14 @@ func (n *Node) damageRecord(ctx context.Context, k int, lasts time.Duration, dam
 		{Kind: model.Observed, Since: since, From: from, To: to, Until: until, Netns: name},
 		{Kind: model.Down, Since: since, From: until, To: since, Until: until, Netns: name},
 	}, nil
+}
+
+// removeIrregular removes what is at the path of a record and is not a file: the plugin replaces only files.
+func removeIrregular(path string) error {
+	if info, err := os.Lstat(path); err != nil || info.Mode().IsRegular() {
+		return nil
+	}
+	return os.Remove(path)
 }
 
 // reports reports whether the status has a problem with the file of a record.

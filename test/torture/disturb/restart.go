@@ -51,6 +51,10 @@ func restarts() []Maker {
 				return possibly(since, "", model.Down), err
 			}
 		}),
+		maker("role-proven-before-restart", 2, 12*time.Second, func(r *rand.Rand) run {
+			name := fmt.Sprintf("site-%x", r.Uint32())
+			return func(ctx context.Context, n *Node) ([]model.Effect, error) { return n.proveRoleBeforeRestart(ctx, name) }
+		}),
 		maker("observing-reaper", 1, 6*time.Second, func(r *rand.Rand) run {
 			lasts := between(r, time.Second, 4*time.Second)
 			return func(ctx context.Context, n *Node) ([]model.Effect, error) {

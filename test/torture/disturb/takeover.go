@@ -46,11 +46,12 @@ func (n *Node) holdUpDestroy(ctx context.Context, name string, times int) (effec
 	return possibly(since, "", model.Down), errors.Join(wrong, err, s.Err())
 }
 
-// sitePolicy is the policy of a namespace of a disturbance's own connections.
+// sitePolicy is the policy of a namespace of a disturbance's own connections. A client that has shut its direction does not
+// spare its server, as it would with a grace that never ends.
 func sitePolicy() model.Policy {
 	return model.Policy{
 		Mode: model.Destroy, ProbeAfter: model.Never, ProbeCount: 1, ProbeInterval: time.Second,
-		CloseWaitGrace: time.Second, FinWait2Grace: model.Never, PendingGrace: time.Second,
+		CloseWaitGrace: time.Second, FinWait2Grace: time.Hour, PendingGrace: time.Second,
 	}
 }
 
@@ -104,11 +105,11 @@ func (n *Node) takeOver(ctx context.Context, s *inject.Supervisor, path string) 
 	if err := sleep(ctx, 100*time.Millisecond); err != nil {
 		return err
 	}
-	state, err := second.state()
+	stays, err := second.isHalfClosed()
 	if err != nil {
 		return err
 	}
-	if half := model.Now() - second.at; inetdiag.State(state) != inetdiag.CloseWait && half < time.Second {
+	if half := model.Now() - second.at; !stays && half < time.Second {
 		return &Violation{fmt.Sprintf("wrongly destroyed: a connection that took over port %d in %s, %v after it was half-closed", port, path, half)}
 	}
 	return nil
@@ -146,21 +147,21 @@ func (h *halfClosed) reset() {
 	}
 }
 
-// state returns the state of the server's socket, as tcp_info has it.
-func (h *halfClosed) state() (state uint8, err error) {
+// isHalfClosed reports whether the server's socket is in CLOSE_WAIT.
+func (h *halfClosed) isHalfClosed() (half bool, err error) {
 	raw, err := h.server.SyscallConn()
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	if e := raw.Control(func(fd uintptr) {
 		var info *unix.TCPInfo
 		if info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			state = info.State
+			half = inetdiag.State(info.State) == inetdiag.CloseWait
 		}
 	}); e != nil {
-		return 0, e
+		return false, e
 	}
-	return state, err
+	return half, err
 }
 
 func listenIn(path string) (l net.Listener, err error) {
@@ -191,8 +192,5 @@ func halfCloseIn(path string, l net.Listener, port int) (h *halfClosed, err erro
 		h.reset()
 		return nil, err
 	}
-	return h, await(context.Background(), "the server is in CLOSE_WAIT", func(context.Context) (bool, error) {
-		state, err := h.state()
-		return inetdiag.State(state) == inetdiag.CloseWait, err
-	})
+	return h, await(context.Background(), "the server is in CLOSE_WAIT", func(context.Context) (bool, error) { return h.isHalfClosed() })
 }

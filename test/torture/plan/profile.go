@@ -74,5 +74,10 @@ func ProfileOf(name string) (Profile, error) {
 	case "soak":
 		return soak(), nil
 	}
+	for _, p := range faultProfiles() {
+		if p.Name == name {
+			return p, nil
+		}
+	}
 	return Profile{}, fmt.Errorf("no profile is called %q", name)
 }
