@@ -7,20 +7,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
 
-// BinDir is the directory of a node's copy of [Program].Bin: the command, confine, and in cni the plugins. It and its parents belong
-// to root alone, as auto-start requires; the clone of the repository may belong to another user.
+// BinDir is the directory of a node's copy of [Program].Bin: the command, confine if that was built, and in cni the plugins. It
+// and its parents belong to root alone, as auto-start requires; the clone of the repository may belong to another user.
 const BinDir = "/run/bin"
 
 // copyBin copies the programs in dir to BinDir. dir is open because its path may be hidden by now.
 func copyBin(dir *os.File) error {
 	from := fmt.Sprintf("/proc/self/fd/%d", dir.Fd())
-	err := errors.Join(os.Mkdir(BinDir, 0o755), os.Mkdir(BinDir+"/cni", 0o755), copyProgram(from+"/halfclose", BinDir+"/halfclose"),
-		copyProgram(from+"/confine", BinDir+"/confine"))
+	err := errors.Join(os.Mkdir(BinDir, 0o755), os.Mkdir(BinDir+"/cni", 0o755), copyProgram(from+"/halfclose", BinDir+"/halfclose"))
 	if err != nil {
+		return err
+	}
+	if err := copyProgram(from+"/confine", BinDir+"/confine"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	entries, err := os.ReadDir(from + "/cni")
