@@ -188,7 +188,9 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 		case Accepted:
 			if exposed(e.Span) {
 				accepted = true
-				since = e.Span.Before
+				if how == conservative || !r.mayHaveRestarted(s.Netns, since, now) {
+					since = e.Span.Before // a new reaper knows only when the last segment came
+				}
 				x.begins.progress = noticed(e.Span)
 				found = r.looked(s.Netns, e.Span.After)
 			}
@@ -258,7 +260,20 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 	}
 	x.begins.progress += frozen
 	x.begins.state = since + frozen
+	if how == permissive {
+		x.begins.state -= tick
+	}
 	return x
+}
+
+// tick is the resolution of the kernel's time of the last segment, from which the clock "state" may count.
+const tick = 10 * time.Millisecond
+
+// mayHaveRestarted reports whether ages may have been lost between two times.
+func (r *Run) mayHaveRestarted(netns string, from, to Time) bool {
+	return slices.ContainsFunc(r.Effects, func(e Effect) bool {
+		return e.Kind == AgesMayRestart && e.affects(netns) && e.Until >= from && e.Since <= to
+	})
 }
 
 // staleness returns the largest age of what the reaper knows of a socket when it destroys it. A reaper that could not run asks again, but
