@@ -200,6 +200,8 @@ func full() *report {
 		}},
 		Candidates: &Candidates{Few: Memory{Candidates: 50_000}, Many: Memory{Candidates: 500_000}, PerCandidate: 401, Kept: 500_000},
 		Expire:     []ExpireRow{{While: "destroyed without a limit", Sockets: 100_000, P50: 50}},
+		Flood:      []LatenessRow{{While: "beside a flood", Sockets: 60, P50: 3, Worst: 9, Reported: 8}},
+		Locked:     []LockedRow{{Due: 8, Namespaces: 8, Lookup: 15, Lock: 1500, Ratio: 100, Window: 900, Median: 40}},
 		API:        &API{Rows: []APIRow{{Way: "GET /metrics", P50: 1, Target: true}, {Way: listName, P50: 20}, {Way: loopName, P50: 100}}},
 		Memory:     []Memory{{Finder: "bpf", Namespaces: 250, Candidates: 50000, Largest: 41}},
 	}

@@ -20,12 +20,13 @@ import (
 
 // LatenessRow is the delay of destroys after their deadlines.
 type LatenessRow struct {
-	While   string  `json:"while"`
-	Finder  string  `json:"finder,omitempty"`
-	Sockets int     `json:"sockets"`
-	P50     float64 `json:"p50Milliseconds"`
-	P99     float64 `json:"p99Milliseconds"`
-	Worst   float64 `json:"worstMilliseconds"`
+	While    string  `json:"while"`
+	Finder   string  `json:"finder,omitempty"`
+	Sockets  int     `json:"sockets"`
+	P50      float64 `json:"p50Milliseconds"`
+	P99      float64 `json:"p99Milliseconds"`
+	Worst    float64 `json:"worstMilliseconds"`
+	Reported float64 `json:"reportedMilliseconds,omitempty"` // the longest delay in the history, with the excused time
 }
 
 // disturbed is the number of namespaces with sockets that become due during the requests.

@@ -23,6 +23,7 @@ const holdCommand = "hold"
 type order struct {
 	Namespaces []string `json:"namespaces"`
 	Sockets    sockets  `json:"sockets"`
+	Exist      bool     `json:"exist,omitempty"` // the namespaces exist: another holder, or the benchmark, has created them
 	// HalfClose is another request: half-close the established connections of the namespaces within that time.
 	HalfClose bool          `json:"halfClose,omitempty"`
 	Within    time.Duration `json:"within,omitempty"`
@@ -64,7 +65,7 @@ func hold(r io.Reader, w io.Writer) error {
 // carryOut carries out an order for sockets. held has the sockets of each existing namespace.
 func (o order) carryOut(held map[string][]int) error {
 	for _, name := range o.Namespaces {
-		if _, ok := held[name]; !ok {
+		if _, ok := held[name]; !ok && !o.Exist {
 			if err := makeNamespace(name); err != nil {
 				return fmt.Errorf("namespace %s: %w", name, err)
 			}

@@ -34,7 +34,7 @@ type options struct {
 
 // measures lists the parts of a run in order.
 func measures() []string {
-	return []string{"find", "steady", "life", "lateness", "burst", "memory", "api", "ask", "destroy", "add", "growth", "candidates", "expire"}
+	return []string{"find", "steady", "life", "lateness", "burst", "memory", "api", "ask", "destroy", "add", "growth", "candidates", "expire", "flood", "locked"}
 }
 
 // onNodes lists the measures that need a node full of namespaces.
@@ -173,6 +173,8 @@ func atScale(ctx context.Context, o options, want map[string]bool, r *report) er
 		{"growth", "finding on a growing node", func() (err error) { r.Growth, err = measureGrowth(ctx, o); return err }},
 		{"candidates", "many candidates", func() (err error) { r.Candidates, err = measureCandidates(ctx, o); return err }},
 		{"expire", "many sockets that expire together", func() (err error) { r.Expire, err = measureExpire(ctx, o); return err }},
+		{"flood", "lateness beside a flood", func() (err error) { r.Flood, err = measureFlood(ctx, o); return err }},
+		{"locked", "destroying under a socket's lock", func() (err error) { r.Locked, err = measureLocked(ctx, o); return err }},
 	} {
 		if !want[m.name] {
 			continue

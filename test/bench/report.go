@@ -19,6 +19,8 @@ type report struct {
 	Steady     []SteadyRow   `json:"steady,omitempty"`
 	Life       *Life         `json:"life,omitempty"`
 	Lateness   []LatenessRow `json:"lateness,omitempty"`
+	Flood      []LatenessRow `json:"flood,omitempty"`
+	Locked     []LockedRow   `json:"locked,omitempty"`
 	Burst      []BurstRow    `json:"burst,omitempty"`
 	Memory     []Memory      `json:"memory,omitempty"`
 	API        *API          `json:"api,omitempty"`

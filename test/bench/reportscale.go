@@ -44,6 +44,20 @@ func (r *report) scaleTables(t io.Writer) {
 		fmt.Fprintf(t, "restarted: saved and exited in %.1f s, %.1f MiB of ages, all known after %.1f s and %.1f s of CPU, %d ages kept\n",
 			c.Stop, c.Saved, c.Known, c.CPU, c.Kept)
 	}
+	if r.Locked != nil {
+		fmt.Fprint(t, "\nDESTROYING UNDER THE LOCK: bpf_sock_destroy after a comparison, and a look-up with SOCK_DESTROY, CPU time a socket\n")
+		fmt.Fprint(t, "OWN HASHES\tDUE\tIN NAMESPACES\tLOOK-UP US\tLOCK US\tRATIO\tWINDOW US, MEDIAN\tWORST\n")
+		for _, l := range r.Locked {
+			fmt.Fprintf(t, "%v\t%d\t%d\t%.1f\t%.1f\t%.2f\t%.0f\t%.0f\n", l.Own, l.Due, l.Namespaces, l.Lookup, l.Lock, l.Ratio, l.Median, l.Window)
+		}
+	}
+	if r.Flood != nil {
+		fmt.Fprint(t, "\nA FLOOD: destroyed minus half-closed minus grace, of a few sockets in other network namespaces, CPU budget 2%\n")
+		fmt.Fprint(t, "WHILE\tSOCKETS\tP50 MS\tP99 MS\tWORST\tWORST BY THE HISTORY\n")
+		for _, l := range r.Flood {
+			fmt.Fprintf(t, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.1f\n", l.While, l.Sockets, l.P50, l.P99, l.Worst, l.Reported)
+		}
+	}
 	if r.Expire != nil {
 		fmt.Fprint(t, "\nEXPIRING TOGETHER: latency of a connection beside it, one request each millisecond\n")
 		fmt.Fprint(t, "WHILE\tSOCKETS\tSECONDS\tPINGS\tP50 US\tP99 US\tWORST US\tLOAD\n")
