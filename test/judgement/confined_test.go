@@ -31,7 +31,7 @@ const (
 	noBPF     = "no-bpf"
 	oldBPF    = "before-bpf" // as a kernel without CONFIG_BPF_SYSCALL
 	noTypes   = "no-btf"     // as a kernel without CONFIG_DEBUG_INFO_BTF
-	without   = "without-" // followed by a capability, or "none"
+	without   = "without-"   // followed by a capability, or "none"
 )
 
 // confined replaces this process by a program under a limit.
