@@ -166,7 +166,7 @@ func reportDestroy(d destroy, p process) []Finding {
 		f.Level = Fail
 		f.What = "SOCK_DESTROY is refused although CAP_NET_ADMIN is held here: " + d.err.Error()
 		f.Do = "run it in the user namespace that owns the network namespace, and check the logs of security modules (SELinux, AppArmor) for a denial"
-	case errors.Is(d.err, unix.ENOENT):
+	case errors.Is(d.err, inetdiag.ErrNoTCP):
 		f.Level = Fail
 		f.What = "the kernel does not answer about TCP sockets: the module inet_diag or tcp_diag is not loaded"
 		f.Do = modprobe

@@ -59,7 +59,7 @@ func TestDestroyingIsCheckedByTheKernelsAnswer(t *testing.T) {
 		{"a container may not", probe(inetdiag.ErrDenied), confined, want{level: Warn, what: "refused without CAP_NET_ADMIN; the kernel supports it", do: "securityContext.capabilities.add [NET_ADMIN]"}},
 		{"a user may not", probe(inetdiag.ErrDenied), user, want{level: Warn, what: "refused without CAP_NET_ADMIN", do: "as root"}},
 		{"a security module refuses", probe(fmt.Errorf("%w: %w", inetdiag.ErrDenied, unix.EACCES)), root(), want{level: Fail, what: "although CAP_NET_ADMIN is held", do: "SELinux"}},
-		{"the module is not loaded", probe(fmt.Errorf("look up own socket: %w", unix.ENOENT)), root(), want{level: Fail, what: "not loaded", do: "modprobe -a inet_diag tcp_diag"}},
+		{"the module is not loaded", probe(fmt.Errorf("look up own socket: %w", inetdiag.ErrNoTCP)), root(), want{level: Fail, what: "not loaded", do: "modprobe -a inet_diag tcp_diag"}},
 		{"there is no sock_diag", probe(unix.EPROTONOSUPPORT), root(), want{level: Fail, what: "no sock_diag", do: "CONFIG_INET_DIAG"}},
 		{"lo is down", probe(fmt.Errorf("connect over 127.0.0.1 (is lo up?): %w", unix.ENETUNREACH)), root(), want{level: Warn, what: "could not be tried", do: "ip link set lo up"}},
 	} {
@@ -72,7 +72,7 @@ func TestDestroyingIsCheckedByTheKernelsAnswer(t *testing.T) {
 		expect(t, reportDestroy(destroy{}, root()), want{"sock-destroy", OK, "in this process's own network namespace", ""})
 	})
 	t.Run("without sock_diag there is no finder", func(t *testing.T) {
-		expect(t, reportFinder(destroy{err: probe(unix.ENOENT)}, bpf{}), want{"finder", Fail, "does not work here", "sock-destroy"})
+		expect(t, reportFinder(destroy{err: probe(inetdiag.ErrNoTCP)}, bpf{}), want{"finder", Fail, "does not work here", "sock-destroy"})
 		expect(t, reportFinder(destroy{err: probe(inetdiag.ErrUnsupported)}, bpf{}), want{"finder", OK, "selects bpf", ""})
 		expect(t, reportFinder(destroy{}, bpf{load: unix.EPERM}), want{"finder", OK, "selects sockdiag", ""})
 	})

@@ -62,7 +62,9 @@ func (o Opener) openPath(path string, want netns.Identity, condition func() bool
 		if !condition() {
 			return nil
 		}
-		conn, err = inetdiag.Open()
+		if conn, err = inetdiag.Open(); err == nil {
+			err = conn.CheckTCP() // otherwise each socket would count as gone
+		}
 		return err
 	})
 	if err != nil {
@@ -87,9 +89,12 @@ func (o Opener) openPath(path string, want netns.Identity, condition func() bool
 }
 
 // IsRefused reports whether an error of Open, or of a Sink's Failed, means that the reaper may not enter network namespaces: a
-// capability is missing, or a seccomp filter or a security module refuses setns(2) or AF_NETLINK sockets. The network
-// namespace exists, and its sockets are not judged until an operator changes that.
+// capability is missing, a seccomp filter or a security module refuses setns(2) or AF_NETLINK sockets, or the kernel does not
+// answer about TCP sockets. The network namespace exists, and its sockets are not judged until an operator changes that.
 func IsRefused(err error) bool {
+	if errors.Is(err, inetdiag.ErrNoTCP) {
+		return true
+	}
 	if open, ok := errors.AsType[*inetdiag.OpenError](err); ok {
 		return open.Refused()
 	}
@@ -109,6 +114,6 @@ func TryOpen() error {
 		if err != nil {
 			return err
 		}
-		return conn.Close()
+		return errors.Join(conn.CheckTCP(), conn.Close())
 	})
 }

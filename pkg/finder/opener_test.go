@@ -4,6 +4,7 @@
 package finder_test
 
 import (
+	"fmt"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +36,7 @@ func TestIsRefusedDistinguishesARefusalFromAMissingNamespace(t *testing.T) {
 		"setns refused":      &netns.EnterError{Err: unix.EPERM, Held: true},
 		"no CAP_SYS_PTRACE":  unix.EACCES,
 		"AF_NETLINK refused": &inetdiag.OpenError{Err: unix.EAFNOSUPPORT},
+		"no tcp_diag":        fmt.Errorf("open sock_diag: %w", inetdiag.ErrNoTCP),
 	} {
 		if !finder.IsRefused(err) || netns.IsGone(err) {
 			t.Errorf("%s: %v", name, err)

@@ -55,6 +55,20 @@ func (c *Conn) Dump(f Filter, visit func(*Socket) error) error {
 	return d.kernel
 }
 
+// CheckTCP returns ErrNoTCP if the kernel does not answer about TCP sockets: it answers ENOENT then, as about a socket that
+// does not exist. It needs no privilege, and costs a few microseconds.
+func (c *Conn) CheckTCP() error {
+	if err := c.begin(); err != nil {
+		return err
+	}
+	d := dump{c: c, visit: func(*Socket) error { return nil }}
+	d.run(Filter{Family: unix.AF_INET}) // with no states the kernel reads no table
+	if err := c.end(d.transport); err != nil {
+		return fmt.Errorf("check sock_diag: %w", err)
+	}
+	return d.kernel
+}
+
 // dump is one call of Dump.
 type dump struct {
 	c         *Conn
@@ -109,7 +123,7 @@ func (d *dump) setKernel(errno unix.Errno) {
 	switch errno {
 	case 0:
 	case unix.ENOENT:
-		d.kernel = fmt.Errorf("dump sockets: kernel has no tcp_diag: load the module (CONFIG_INET_TCP_DIAG): %w", errno)
+		d.kernel = fmt.Errorf("dump sockets: %w", ErrNoTCP)
 	default:
 		d.kernel = fmt.Errorf("dump sockets: %w", errno)
 	}

@@ -22,6 +22,10 @@ var (
 	ErrUnsupported error = &kernelError{"kernel was built without CONFIG_INET_DIAG_DESTROY: " +
 		"use one that has it (Debian, Ubuntu, RHEL 9 and later do)", unix.EOPNOTSUPP}
 
+	// ErrNoTCP means that the kernel does not answer about TCP sockets. It is no ENOENT, which the kernel answers: about one
+	// socket that would mean ErrGone, and about a path that nothing is there.
+	ErrNoTCP = errors.New("kernel does not answer about TCP sockets: load the modules inet_diag and tcp_diag (CONFIG_INET_TCP_DIAG)")
+
 	// ErrDenied means that the caller may not destroy sockets of this network namespace. It is EPERM, or EACCES from a
 	// security module.
 	ErrDenied error = &kernelError{"destroying sockets needs CAP_NET_ADMIN in the user namespace " +

@@ -5,6 +5,7 @@ package inetdiag
 
 import (
 	"errors"
+	"io/fs"
 	"strings"
 	"testing"
 
@@ -94,6 +95,29 @@ func answers(typ uint16, errno unix.Errno, ids ...ID) func(uint32) [][]byte {
 	}
 }
 
+func TestAKernelWithoutTCPDiagIsNotAKernelWithoutTheSocket(t *testing.T) {
+	no := func(errno unix.Errno) *Conn {
+		return &Conn{t: &script{answer: func(m message) [][]byte { return answers(unix.NLMSG_ERROR, errno)(m.seq) }}}
+	}
+	err := no(unix.ENOENT).CheckTCP()
+	if !errors.Is(err, ErrNoTCP) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrGone) {
+		t.Errorf("without tcp_diag: %v, want ErrNoTCP, which is no ENOENT", err)
+	}
+	if err := no(unix.EPERM).CheckTCP(); !errors.Is(err, unix.EPERM) || errors.Is(err, ErrNoTCP) {
+		t.Errorf("refused: %v, want EPERM", err)
+	}
+	c, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for range 2 { // the conn stays usable
+		if err := c.CheckTCP(); err != nil {
+			t.Errorf("on this kernel: %v", err)
+		}
+	}
+}
+
 func TestDumpOfScriptedAnswers(t *testing.T) {
 	four, six := testID(unix.AF_INET, 4), testID(unix.AF_INET6, 6)
 	sixAgain := testID(unix.AF_INET6, 4) // the cookie of an AF_INET socket
@@ -107,7 +131,7 @@ func TestDumpOfScriptedAnswers(t *testing.T) {
 		filter Filter
 		answer func(message) [][]byte
 		want   []uint64
-		err    unix.Errno
+		err    error
 		advice string
 	}{
 		{name: "both families", answer: byFamily(done(four), done(six)), want: []uint64{4, 6}},
@@ -116,11 +140,11 @@ func TestDumpOfScriptedAnswers(t *testing.T) {
 		{name: "a kernel without IPv6", answer: byFamily(done(four), fails(unix.ENOENT)), want: []uint64{4}},
 		{
 			name: "IPv6 alone, without IPv6 in the kernel", filter: Filter{Family: unix.AF_INET6},
-			answer: byFamily(done(four), fails(unix.ENOENT)), err: unix.ENOENT,
+			answer: byFamily(done(four), fails(unix.ENOENT)), err: ErrNoTCP,
 		},
 		{
 			name: "a kernel without tcp_diag", answer: byFamily(fails(unix.ENOENT), fails(unix.ENOENT)),
-			err: unix.ENOENT, advice: "CONFIG_INET_TCP_DIAG",
+			err: ErrNoTCP, advice: "CONFIG_INET_TCP_DIAG",
 		},
 		{name: "another refusal is final", answer: legacy(fails(unix.EPERM)), err: unix.EPERM},
 		{
@@ -137,9 +161,9 @@ func TestDumpOfScriptedAnswers(t *testing.T) {
 					t.Errorf("cookies (-want +got):\n%s", diff)
 				}
 				switch {
-				case tt.err == 0 && err != nil:
+				case tt.err == nil && err != nil:
 					t.Error(err)
-				case tt.err != 0 && (!errors.Is(err, tt.err) || !strings.Contains(err.Error(), tt.advice)):
+				case tt.err != nil && (!errors.Is(err, tt.err) || !strings.Contains(err.Error(), tt.advice)):
 					t.Errorf("got %v, want %v and %q", err, tt.err, tt.advice)
 				}
 			}

@@ -48,7 +48,7 @@ func probe() error {
 	defer c.Close()
 	switch _, err := c.Lookup(id); {
 	case errors.Is(err, ErrGone):
-		return fmt.Errorf("look up own socket: %w: load the module tcp_diag (CONFIG_INET_TCP_DIAG)", unix.ENOENT)
+		return fmt.Errorf("look up own socket: %w", ErrNoTCP)
 	case err != nil:
 		return fmt.Errorf("look up own socket: %w", err)
 	}

@@ -236,11 +236,17 @@ func (l *loop) firstUnreachable() string {
 }
 
 func isNetlink(err error) bool {
+	if errors.Is(err, inetdiag.ErrNoTCP) {
+		return true
+	}
 	_, ok := errors.AsType[*inetdiag.OpenError](err)
 	return ok
 }
 
 func adviseEntry(err error) string {
+	if errors.Is(err, inetdiag.ErrNoTCP) {
+		return "run modprobe -a inet_diag tcp_diag on the host, and list both in /etc/modules-load.d/halfclose.conf: the reaper goes on within 10s"
+	}
 	if isNetlink(err) {
 		return "allow AF_NETLINK sockets (systemd: RestrictAddressFamilies; Kubernetes, docker and podman: the seccomp profile)"
 	}
@@ -288,7 +294,7 @@ func (l *loop) reportRefusals() {
 func describeRefusal(v api.RefusalView) (text, kind string) {
 	switch {
 	case v.Kind == api.RefusedNetlink:
-		return "cannot open sock_diag sockets: no socket can be examined or destroyed, observing only", WarnNetns
+		return "cannot use sock_diag: no socket can be examined or destroyed, observing only", WarnNetns
 	case v.Kind == api.RefusedNetns && v.Fatal:
 		return "cannot enter network namespaces: no socket can be examined or destroyed, observing only", WarnNetns
 	case v.Kind == api.RefusedNetns:

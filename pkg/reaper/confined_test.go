@@ -134,7 +134,7 @@ func TestReaperReportsRefusedOperations(t *testing.T) {
 	}{
 		{noSetns, api.RefusedNetns, true, "cannot enter network namespaces", "setns"},
 		{noAdmin, api.RefusedNetns, true, "cannot enter network namespaces", "CAP_SYS_ADMIN"},
-		{noNetlink, api.RefusedNetlink, true, "cannot open sock_diag sockets", "AF_NETLINK"},
+		{noNetlink, api.RefusedNetlink, true, "cannot use sock_diag", "AF_NETLINK"},
 		{noGetfd, api.RefusedPeers, false, "cannot ask the peers of some sockets", "pidfd_getfd"},
 	} {
 		t.Run(tt.limit, func(t *testing.T) {
