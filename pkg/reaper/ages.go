@@ -126,7 +126,7 @@ func (a *ages) take(id netns.Identity, now monotime.Time) []aged {
 func (l *loop) forget(ns *registered, at monotime.Time) {
 	histories := make([]aged, 0, len(ns.candidates))
 	for _, c := range ns.candidates {
-		kept := l.tracker.aged(c)
+		kept := l.tracker.aged(c, at)
 		kept.idle.SetCounted() // as unregistered
 		histories = append(histories, kept)
 	}

@@ -314,12 +314,11 @@ func TestQuestionIsCancelled(t *testing.T) {
 	}
 }
 
-// TestCancelledQuestionMayStillResetItsSocket answers a question that was cancelled too late.
 func TestQuestionThatIsWithdrawnBeforeItIsSentIsJudgedAgain(t *testing.T) {
 	for name, tc := range map[string]struct {
-		grace time.Duration
-		asks  int
-		left  int // candidates
+		grace     time.Duration
+		questions int
+		left      int // candidates
 	}{
 		"its peer is asked":           {time.Hour, 1, 1},
 		"or it is destroyed if due":   {testProbeAfter, 0, 0},
@@ -342,20 +341,21 @@ func TestQuestionThatIsWithdrawnBeforeItIsSentIsJudgedAgain(t *testing.T) {
 					t.Fatalf("it is %v, and %d questions are out", c.step.phase, len(a.questions))
 				}
 				ns.policies[0].CloseWaitGrace = policy.Patience(tc.grace)
-				if tc.asks == 0 {
+				if tc.questions == 0 {
 					ns.policies[0].ProbeAfter = policy.Never
 				}
 				l.tracker.rejudge(ns, now())
 				runUntilQuiet(l, new(kernel))
-				if len(a.questions) != tc.asks || len(ns.candidates) != tc.left {
+				if len(a.questions) != tc.questions || len(ns.candidates) != tc.left {
 					t.Errorf("it is %v after %d questions, and %d candidates are left; want %d and %d",
-						c.step.phase, len(a.questions), len(ns.candidates), tc.asks, tc.left)
+						c.step.phase, len(a.questions), len(ns.candidates), tc.questions, tc.left)
 				}
 			})
 		})
 	}
 }
 
+// TestCancelledQuestionMayStillResetItsSocket answers a question that was cancelled too late.
 func TestCancelledQuestionMayStillResetItsSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
@@ -529,6 +529,36 @@ func TestSocketOfAFrozenOwnerIsNeitherAskedAboutNorDestroyed(t *testing.T) {
 			t.Errorf("the history has %v", outcomesOf(l))
 		}
 	})
+}
+
+func TestAgesOfASocketWithFrozenOwnersExcludeTheTimeSinceItsLastByte(t *testing.T) {
+	for name, tc := range map[string]struct {
+		owners *ownerSet
+		idle   time.Duration // of the saved history
+	}{
+		"all are frozen":        {&ownerSet{facts: []policy.Owner{{Frozen: true}, {Frozen: true}}}, 0},
+		"one of them runs":      {&ownerSet{facts: []policy.Owner{{Frozen: true}, {}}}, 3 * time.Second},
+		"none is known":         {&ownerSet{}, 3 * time.Second},
+		"they were not found":   {nil, 3 * time.Second},
+		"the only owner thawed": {&ownerSet{facts: []policy.Owner{{}}}, 3 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, ns := newTestLoop(t, policy.Destroy)
+				see(l, ns.Identity, idleLook(7, 3*time.Second))
+				c := ns.candidates[7]
+				c.owners = tc.owners
+				before := c.history
+				saved := l.tracker.aged(c, now())
+				if got := now().Sub(saved.history.IdleStart(policy.ClockProgress)); got != tc.idle {
+					t.Errorf("the saved idle time is %v, want %v", got, tc.idle)
+				}
+				if !isPlausible(saved.history, now()) || c.history != before {
+					t.Errorf("saved as %+v, and the history is %+v", saved.history, c.history)
+				}
+			})
+		})
+	}
 }
 
 func TestAnswerForAnUnknownNamespaceIsIgnored(t *testing.T) {

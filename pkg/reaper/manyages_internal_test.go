@@ -134,7 +134,7 @@ func TestThePiecesOfAFileHaveEachCandidateThatStays(t *testing.T) {
 	for _, h := range l.ages.take(away.Identity, now()) {
 		l.tracker.restore(again, h, now())
 	}
-	l.keepAges(netns.Identity{Inode: 9}, []aged{l.tracker.aged(few.candidates[1])}, now().Add(time.Hour), now())
+	l.keepAges(netns.Identity{Inode: 9}, []aged{l.tracker.aged(few.candidates[1], now())}, now().Add(time.Hour), now())
 	for pieces.next(add) {
 	}
 	if got[many.Identity][dropped] != 0 || len(got[many.Identity]) != 2*pieceSize-1 {

@@ -3,7 +3,10 @@
 
 package reaper
 
-import "github.com/halfclose/halfclose/pkg/policy"
+import (
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/policy"
+)
 
 // recorded is a set of forbidden or refused actions that were recorded in this idle time: each is recorded once, also over a
 // restart of the reaper.
@@ -27,9 +30,13 @@ func (t *tracker) record(c *candidate, what recorded, h *policy.History) bool {
 	return !ok || was.recorded&what == 0 || !was.isSameIdleTime(h)
 }
 
-// aged returns what outlives a candidate's registration.
-func (t *tracker) aged(c *candidate) aged {
+// aged returns what outlives a candidate's registration. If its owners are frozen, nothing will show for how long they were:
+// its whole idle time counts as frozen.
+func (t *tracker) aged(c *candidate, at monotime.Time) aged {
 	s := aged{c.history, c.idle, c.verdict.recorded}
+	if c.owners.areAllFrozen() {
+		s.history.AddFrozen(at.Sub(s.history.IdleStart(policy.ClockProgress)))
+	}
 	if was, ok := t.earlier[c]; ok && was.isSameIdleTime(&s.history) {
 		s.recorded |= was.recorded
 	}

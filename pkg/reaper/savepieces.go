@@ -50,7 +50,7 @@ func (p *savePieces) next(yield func(savedCandidate)) (more bool) {
 			c := p.candidates[0]
 			p.candidates = p.candidates[1:]
 			if n++; c.step.phase != phaseDropped { // since the piece before
-				yield(savedCandidate{c.ns.Identity, p.loop.tracker.aged(c)})
+				yield(savedCandidate{c.ns.Identity, p.loop.tracker.aged(c, p.loop.clock.Now())})
 				p.limit--
 			}
 		case p.nextNetns():
