@@ -165,6 +165,12 @@ torture: build ## Run halfclose while everything goes wrong, and compare each co
 	@CGO_ENABLED=0 go build -o bin/torture/torture ./test/torture
 	@bin/torture/torture -duration '$(if $(filter file,$(origin DURATION)),2m,$(DURATION))' -seed '$(SEED)' -finder '$(FINDER)'
 
+# For some of the faults: make torture-faults FAULTS='no-cookie role-forgotten', and QUICK=1 for four of them
+FAULTS ?= $(if $(QUICK),no-second-look no-cookie usable-records-only role-forgotten)
+.PHONY: torture-faults
+torture-faults: ## Check that the torture test notices each of a list of faults within a minute (FAULTS=, SEED=, root)
+	@go run ./test/torture/faults $(if $(filter-out 0,$(SEED)),-seed '$(SEED)') $(FAULTS)
+
 ##@ Try and measure
 
 .PHONY: demo

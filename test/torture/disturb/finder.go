@@ -86,7 +86,7 @@ func (n *Node) usesBPF(ctx context.Context) (bool, error) {
 	return s.Finder.Name == "bpf", err
 }
 
-// during replaces the reaper by another for a time. Sockets may be found later meanwhile, and their roles may be unknown.
+// during replaces the reaper by another for a time. Until it ends, sockets may be found later, and their roles may be unknown.
 func (n *Node) during(ctx context.Context, lasts time.Duration, start func() error, args []string) ([]model.Effect, error) {
 	since := model.Now()
 	if _, err := n.replaceReaperBy(ctx, 0, start); err != nil {

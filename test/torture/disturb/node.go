@@ -92,8 +92,8 @@ func (n *Node) choose(k int) string {
 // patience bounds a wait for a condition on a busy machine.
 const patience = 2 * time.Minute
 
-// settling is how long the reaper may take, after it has accepted a change, to finish an action that it had begun before.
-const settling = time.Second
+// actionDelay is how long the reaper may take, after it has accepted a change, to finish an action that it had begun before.
+const actionDelay = time.Second
 
 // await waits until a condition holds.
 func await(ctx context.Context, what string, condition func(context.Context) (bool, error)) error {

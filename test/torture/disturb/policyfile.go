@@ -97,15 +97,15 @@ func (n *Node) editPolicyFile(ctx context.Context, lasts time.Duration, content 
 	if err := n.replacePolicyFile(ctx, content); err != nil {
 		return nil, err
 	}
-	from := model.Now() + settling
-	if err := sleep(ctx, settling+lasts); err != nil {
+	from := model.Now() + actionDelay
+	if err := sleep(ctx, actionDelay+lasts); err != nil {
 		return nil, err
 	}
 	to := model.Now()
 	if err := n.replacePolicyFile(ctx, string(before)); err != nil {
 		return nil, err
 	}
-	until := model.Now() + settling
+	until := model.Now() + actionDelay
 	return []model.Effect{
 		{Kind: model.Observed, Since: since, From: from, To: to, Until: until},
 		{Kind: model.Down, Since: since, From: until, To: since, Until: until},

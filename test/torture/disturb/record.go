@@ -175,8 +175,8 @@ func (n *Node) damageRecord(ctx context.Context, k int, lasts time.Duration, dam
 	if err := n.awaitStatus(ctx, "the reaper reports the damaged record "+path, func(s *api.Status) bool { return reports(s, filepath.Base(path)) }); err != nil {
 		return nil, err
 	}
-	from := model.Now() + settling
-	if err := sleep(ctx, settling+lasts); err != nil {
+	from := model.Now() + actionDelay
+	if err := sleep(ctx, actionDelay+lasts); err != nil {
 		return nil, err
 	}
 	to := model.Now()

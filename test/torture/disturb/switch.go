@@ -57,14 +57,14 @@ func switches() []Maker {
 				if err := n.command(ctx, "mode", "observe", "--for", lasts.String()); err != nil {
 					return nil, err
 				}
-				from := model.Now() + settling
-				if err := sleep(ctx, lasts+settling); err != nil {
+				from := model.Now() + actionDelay
+				if err := sleep(ctx, lasts+actionDelay); err != nil {
 					return nil, err
 				}
-				until := model.Now() + settling
+				until := model.Now() + actionDelay
 				return []model.Effect{
 					// The wall clock counts, from a moment within the command.
-					{Kind: model.Observed, Since: since, From: from, To: since + lasts - settling, Until: until},
+					{Kind: model.Observed, Since: since, From: from, To: since + lasts - actionDelay, Until: until},
 					{Kind: model.Down, Since: since, From: until, To: since, Until: until},
 				}, nil
 			}
@@ -78,15 +78,15 @@ func (n *Node) setSwitch(ctx context.Context, lasts time.Duration, names []strin
 	if err := n.command(ctx, append([]string{"mode", "observe", "--reason", "torture"}, scope...)...); err != nil {
 		return nil, err
 	}
-	from := model.Now() + settling
-	if err := sleep(ctx, settling+lasts); err != nil {
+	from := model.Now() + actionDelay
+	if err := sleep(ctx, actionDelay+lasts); err != nil {
 		return nil, err
 	}
 	to := model.Now()
 	if err := n.command(ctx, append([]string{"mode", "destroy"}, scope...)...); err != nil {
 		return nil, err
 	}
-	until := model.Now() + settling
+	until := model.Now() + actionDelay
 	if names == nil {
 		names = []string{""}
 	}

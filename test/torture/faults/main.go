@@ -25,9 +25,9 @@ import (
 )
 
 func main() {
-	jobs := flag.Int("j", 2, "run that many at a time")
+	jobs := flag.Int("j", 4, "run that many at a time")
 	seed := flag.Uint64("seed", 1, "seed of the torture test")
-	logs := flag.String("log", "bin/torture-faults", "directory of the logs")
+	logs := flag.String("log", "bin/torture/faults", "directory of the logs")
 	flag.Parse()
 	if err := run(context.Background(), runner{seed: *seed, logs: *logs, out: os.Stdout}, *jobs, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "torture-faults:", err)
@@ -35,11 +35,8 @@ func main() {
 	}
 }
 
-const (
-	// duration is that of a run, so that it ends within limit.
-	duration = 45 * time.Second
-	limit    = time.Minute
-)
+// limit is the longest time until a fault is noticed.
+const limit = time.Minute
 
 // runner runs the torture test.
 type runner struct {
@@ -67,6 +64,15 @@ func run(ctx context.Context, r runner, jobs int, names []string) error {
 	if err := errors.Join(build(ctx, "./test/torture", r.torture(), ""), r.build(ctx, "none", "")); err != nil {
 		return err
 	}
+	for _, m := range chosen { // before any run, which would be late while the CPUs compile
+		overlay, err := m.Overlay(".", r.dir)
+		if err == nil {
+			err = r.build(ctx, "with-"+m.Name, overlay)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	var (
 		group sync.WaitGroup
 		mu    sync.Mutex
@@ -91,13 +97,6 @@ func run(ctx context.Context, r runner, jobs int, names []string) error {
 
 // check runs the torture test with a fault and without.
 func (r *runner) check(ctx context.Context, f fault) error {
-	overlay, err := f.Overlay(".", r.dir)
-	if err != nil {
-		return err
-	}
-	if err := r.build(ctx, "with-"+f.Name, overlay); err != nil {
-		return err
-	}
 	began := time.Now()
 	found, output, err := r.test(ctx, f, "with-"+f.Name)
 	took := time.Since(began)
@@ -121,7 +120,7 @@ func (r *runner) check(ctx context.Context, f fault) error {
 // test runs the torture test, and reports whether it has found something wrong.
 func (r *runner) test(ctx context.Context, f fault, programs string) (found bool, output string, err error) {
 	cmd := exec.CommandContext(ctx, r.torture(), "-profile", f.Name, "-finder", f.finder, "-seed", strconv.FormatUint(r.seed, 10),
-		"-duration", duration.String(), "-namespaces", "6", "-programs", filepath.Join(r.dir, programs), "-log", filepath.Join(r.logs, f.Name+"-"+programs))
+		"-duration", f.lasts.String(), "-namespaces", "6", "-programs", filepath.Join(r.dir, programs), "-log", filepath.Join(r.logs, f.Name+"-"+programs))
 	out, err := cmd.CombinedOutput()
 	output = string(out)
 	var exit *exec.ExitError
@@ -145,7 +144,6 @@ func (r *runner) build(ctx context.Context, name, overlay string) error {
 }
 
 func build(ctx context.Context, pkg, to, overlay string) error {
-	// Both programs must have the same version.
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-o", to}
 	if overlay != "" {
 		args = append(args, overlay)
