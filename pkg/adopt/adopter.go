@@ -52,6 +52,7 @@ type Adopter struct {
 	cfg    Config
 	files  map[string]*cacheFile // by path
 	reader *state.Reader
+	named  map[string]netns.Identity // what the paths of named network namespaces led to
 	boot   string
 	never  []netns.Identity // the host's own network namespaces
 
@@ -70,7 +71,7 @@ func New(cfg Config) (*Adopter, error) {
 		return nil, fmt.Errorf("identify the host's network namespace: %w", err)
 	}
 	return &Adopter{
-		cfg: cfg, files: make(map[string]*cacheFile), reader: cfg.Store.NewReader(), boot: boot, never: host.Identities(), view: api.AdoptionView{Enabled: cfg.Enabled},
+		cfg: cfg, files: make(map[string]*cacheFile), reader: cfg.Store.NewReader(), named: make(map[string]netns.Identity), boot: boot, never: host.Identities(), view: api.AdoptionView{Enabled: cfg.Enabled},
 	}, nil
 }
 

@@ -24,6 +24,20 @@ type NamedNetns struct {
 // FindNamed returns the named network namespaces of the node, without the host's own. They are those in the usual
 // directories, and all others that are mounted where this process sees it. root opens paths below the directory dir.
 func FindNamed(dir string, root *netns.Root) ([]NamedNetns, error) {
+	return findNamed(dir, func(path string) (netns.Identity, error) { return identify(root, path) })
+}
+
+// identify opens the network namespace at a path and returns its identity.
+func identify(root *netns.Root, path string) (netns.Identity, error) {
+	h, err := root.Open(path)
+	if err != nil {
+		return netns.Identity{}, err
+	}
+	return h.Stat(), h.Close()
+}
+
+// findNamed is FindNamed with the function that identifies the network namespace at a path.
+func findNamed(dir string, identify func(path string) (netns.Identity, error)) ([]NamedNetns, error) {
 	table, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("nsfs"))
 	if err != nil {
 		return nil, fmt.Errorf("read the mount table: %w", err)
@@ -34,15 +48,15 @@ func FindNamed(dir string, root *netns.Root) ([]NamedNetns, error) {
 	}
 	never := host.Identities()
 	var all []NamedNetns
+	has := make(map[netns.Identity]bool)
 	for _, path := range namePaths(hostfs.Dir(dir), table) {
-		h, err := root.Open(path)
+		id, err := identify(path)
 		if err != nil {
 			continue // no network namespace, or removed since
 		}
-		n := NamedNetns{path, h.Stat()}
-		_ = h.Close() // nothing was written
-		if !slices.ContainsFunc(never, n.ID.Same) && !slices.ContainsFunc(all, func(o NamedNetns) bool { return o.ID.Same(n.ID) }) {
-			all = append(all, n)
+		if !slices.ContainsFunc(never, id.Same) && !has[id] { // neither has a cookie
+			has[id] = true
+			all = append(all, NamedNetns{path, id})
 		}
 	}
 	return all, nil

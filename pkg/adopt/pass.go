@@ -84,11 +84,31 @@ func (p *pass) run(all bool) {
 	if all {
 		p.adoptMounts()
 	}
-	named, err := FindNamed(p.cfg.HostRoot, p.cfg.Root)
+	listed := make(map[string]bool)
+	named, err := findNamed(p.cfg.HostRoot, func(path string) (netns.Identity, error) {
+		listed[path] = true
+		return p.identifyNamed(path)
+	})
+	maps.DeleteFunc(p.named, func(path string, _ netns.Identity) bool { return !listed[path] })
 	if err != nil {
 		p.errs = append(p.errs, err)
 	}
 	p.unregistered = Unregistered(named, p.ids)
+}
+
+// identifyNamed identifies the network namespace at a path. It opens the path only if it leads elsewhere than before.
+func (p *pass) identifyNamed(path string) (netns.Identity, error) {
+	if known, ok := p.named[path]; ok {
+		if at, err := p.cfg.Root.Stat(path); err == nil && at == known {
+			return known, nil
+		}
+		delete(p.named, path)
+	}
+	id, err := identify(p.cfg.Root, path)
+	if err == nil {
+		p.named[path] = id
+	}
+	return id, err
 }
 
 // index collects the attachments and the network namespaces of the records.

@@ -24,6 +24,7 @@ type notifier struct {
 	hangups  <-chan os.Signal // each is a request to reload the records
 	watchdog time.Duration    // longest time between two watchdog pings; 0 without a watchdog
 	send     func(message string) error
+	alone    bool        // no manager listens
 	failing  atomic.Bool // the last message failed, and the log has its error
 	log      *slog.Logger
 }
@@ -34,7 +35,7 @@ func newNotifier(r *reaper.Reaper, hangups <-chan os.Signal, log *slog.Logger) *
 	if err != nil {
 		log.Warn("no watchdog pings: cannot read WATCHDOG_USEC", "error", err)
 	}
-	return &notifier{reaper: r, hangups: hangups, watchdog: watchdog, send: notifyManager, log: log}
+	return &notifier{reaper: r, hangups: hangups, watchdog: watchdog, send: notifyManager, alone: os.Getenv("NOTIFY_SOCKET") == "", log: log}
 }
 
 // notifyManager sends a message to the service manager in the environment, if there is one.

@@ -139,7 +139,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 	})
 	g.Go(func() error { return asker.Run(ctx) })
 	g.Go(func() error { return adopter.Run(ctx) })
-	g.Go(func() error { return d.watchLock(ctx) })
+	g.Go(func() error { return d.watchLock(ctx, notify) })
 	notified := make(chan struct{})
 	go func() {
 		defer close(notified)
@@ -167,21 +167,30 @@ func (d *Daemon) removeSocket() error {
 	return nil
 }
 
-// lockCheckInterval is the time between two checks that the lock's file was not removed or replaced.
-const lockCheckInterval = time.Second
+// The times between two checks that the lock's file was not removed or replaced.
+const (
+	lockDebounce      = 10 * time.Millisecond
+	lockCheckInterval = 30 * time.Second // without a change in its directory
+	lockPollInterval  = time.Second      // where changes are not announced
+)
 
 // watchLock returns an error once the lock no longer keeps other reapers out.
-func (d *Daemon) watchLock(ctx context.Context) error {
-	tick := time.NewTicker(lockCheckInterval)
-	defer tick.Stop()
+func (d *Daemon) watchLock(ctx context.Context, notify *dirwatch.Instance) error {
+	dirs := notify.Watch(dirwatch.Config{Debounce: lockDebounce, Recheck: lockCheckInterval, Poll: lockPollInterval})
+	defer dirs.Close()
 	for {
+		_ = dirs.Follow(d.store.Dir()) // else it polls
+		if err := d.lock.Valid(); err != nil {
+			return err
+		}
+		timer := time.NewTimer(dirs.Interval())
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return nil
-		case <-tick.C:
-			if err := d.lock.Valid(); err != nil {
-				return err
-			}
+		case <-timer.C:
+		case <-dirs.Changes():
+			timer.Stop()
 		}
 	}
 }

@@ -47,7 +47,13 @@ func (s *notifier) status(ctx context.Context) (message string, ok bool) {
 	timeout := s.interval()
 	soon, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	m, err := s.reaper.Metrics(soon)
+	var m reaper.Metrics
+	var err error
+	if s.alone { // no status is shown: whether the loop answers is enough
+		err = s.reaper.Ready(soon)
+	} else {
+		m, err = s.reaper.Metrics(soon)
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			s.log.Warn("the reaper's loop does not answer", "timeout", timeout, "error", err)
