@@ -23,6 +23,7 @@ import (
 	"github.com/halfclose/halfclose/internal/dirwatch"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -510,6 +511,35 @@ func TestUnregisteredNamespacesAreCounted(t *testing.T) {
 	n.cache("a", cached("a", a.Path(), nstest.LinkA))
 	if v := n.pass().View; v.Unregistered != before+1 {
 		t.Errorf("with one adopted: %+v, before %d", v, before)
+	}
+}
+
+// TestAPassReadsNoRecordAgainThatHasNotChanged deletes a named namespace in between, and gives its name to another.
+func TestAPassReadsNoRecordAgainThatHasNotChanged(t *testing.T) {
+	n := newNode(t)
+	first, second := n.containers()
+	n.name("a", first)
+	n.cache("a", cached("a", first.Path(), nstest.LinkA))
+	adopter := n.adopter()
+	n.passOf(adopter, true) // writes the record
+	time.Sleep(150 * time.Millisecond)
+	n.passOf(adopter, true)
+	before := adopter.reader.Reads()
+	counted := n.passOf(adopter, true).View
+	if got := adopter.reader.Reads() - before; got != 0 {
+		t.Errorf("%d records were read again", got)
+	}
+	n.name("b", second)
+	if v := n.passOf(adopter, true).View; v.Unregistered != counted.Unregistered+1 {
+		t.Errorf("with another namespace %d are not registered, before %d", v.Unregistered, counted.Unregistered)
+	}
+	for path := range adopter.named {
+		if filepath.Base(path) == "b" {
+			adopter.named[path] = netns.Identity{Dev: 1, Inode: 1} // it led elsewhere
+		}
+	}
+	if v := n.passOf(adopter, true).View; v.Unregistered != counted.Unregistered+1 {
+		t.Errorf("with a name that leads elsewhere now %d are not registered, before %d", v.Unregistered, counted.Unregistered)
 	}
 }
 
