@@ -114,7 +114,7 @@ type AttachmentView struct {
 	// Inert is the reason why the reaper cannot act on this attachment, "" if it can.
 	Inert    string   `json:"inert,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
-	Problem  string   `json:"problem,omitempty"` // of the last sweep of the network namespace
+	Problem  string   `json:"problem,omitempty"` // of the last sweep of the network namespace, or of the last look-ups and destroys in it
 	// Unreachable is the reason why its network namespace cannot be entered, "" if it can.
 	Unreachable  string         `json:"unreachable,omitempty"`
 	Candidates   map[string]int `json:"candidates"`

@@ -81,8 +81,10 @@ func (l *loop) job(ns *registered, list []*candidate, grant int, at monotime.Tim
 
 // examined handles a finished job.
 func (l *loop) examined(j *job, at monotime.Time) {
+	j.ns.jobProblem = ""
 	if j.err != nil {
-		j.ns.problem = j.err.Error()
+		j.ns.jobProblem = j.err.Error()
+		l.jobFailed(j)
 	}
 	l.recordEntry(j.ns, j.err)
 	for i, c := range j.list {
@@ -209,13 +211,33 @@ func (l *loop) allCounts() api.Counts {
 	return counts
 }
 
+// jobFailed counts a job whose sockets could not all be looked up and destroyed, unless its network namespace was deleted. It
+// logs the first of each errno as an error.
+func (l *loop) jobFailed(j *job) {
+	if netns.IsGone(j.err) {
+		return
+	}
+	name := errnoOf(j.err)
+	l.counts.Errors[name]++
+	log := l.log.Debug
+	if l.counts.Errors[name] == 1 {
+		log = l.log.Error
+	}
+	log("cannot look up or destroy sockets of a network namespace", "error", j.err, "netns", j.ns.records[0].Netns.Path, "errno", name)
+}
+
+// errnoOf returns the name of an error's errno, "unknown" without one.
+func errnoOf(err error) string {
+	if errno, ok := errors.AsType[unix.Errno](err); ok {
+		return errnoName(errno)
+	}
+	return "unknown"
+}
+
 // refused counts a refused look-up or destroy, and returns its errno. It logs the first of each errno as an error, later ones
 // at level debug.
 func (l *loop) refused(c *candidate, err error) (name string) {
-	name = "unknown"
-	if errno, ok := errors.AsType[unix.Errno](err); ok {
-		name = errnoName(errno)
-	}
+	name = errnoOf(err)
 	l.counts.Errors[name]++
 	log := l.log.Debug
 	if l.counts.Errors[name] == 1 {

@@ -32,6 +32,7 @@ type registered struct {
 	surplus                 surplus
 	destroyed, wouldDestroy uint64
 	problem                 string        // error of the last sweep, "" if there was none
+	jobProblem              string        // error of the last job of the examiner, "" if there was none
 	tried                   bool          // a trial has entered it, or failed to
 	unreachable             string        // why it could not be entered at the last attempt
 	registeredAt            monotime.Time // by this reaper

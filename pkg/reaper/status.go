@@ -112,6 +112,9 @@ func addNamespace(s *api.ReaperStatus, l *loop, ns *registered, at monotime.Time
 		ago := api.Seconds(at.Sub(ns.lastSweep))
 		view.Swept = &ago
 	}
+	if view.Problem == "" && len(ns.candidates) > 0 { // the next job ends it
+		view.Problem = ns.jobProblem
+	}
 	counts := ns.countCandidates(l.tracker.canAsk, at)
 	view.Ages, view.Oldest = counts.ages, api.Seconds(max(counts.closeWait, counts.finWait2))
 	view.Candidates = view.Ages.Totals()
