@@ -119,7 +119,7 @@ func serve(ctx context.Context, srv *http.Server, l net.Listener, log *slog.Logg
 			_ = srv.Close()
 		}
 	})
-	err := srv.Serve(l)
+	err := srv.Serve(shortageListener{l})
 	if !cancelStop() {
 		<-stopped // Serve returns when Shutdown begins
 	}
