@@ -273,3 +273,28 @@ func TestABurstHasAllChangedFilesWhileItsUserIsBusy(t *testing.T) {
 	}
 	all(100, nil)
 }
+
+func TestADirectoryThatHangsDelaysNoOther(t *testing.T) {
+	hung, dir := nstest.MountHung(t), t.TempDir()
+	i := NewInstance()
+	w, other := i.Watch(testConfig), i.Watch(testConfig)
+	for range 2 {
+		if err := w.Follow(hung.Dir); !errors.Is(err, errHangs) {
+			t.Errorf("a directory that hangs is followed: %v", err)
+		}
+	}
+	if err := other.Follow(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if b := <-other.Changes(); len(b.Files) == 0 || b.Missed != nil {
+		t.Errorf("the other directory's change is reported as %+v", b)
+	}
+	hung.Answer()
+	nstest.Eventually(t, time.Minute, "the directory no longer hangs", func() bool { return !errors.Is(w.Follow(hung.Dir), errHangs) })
+	if err := errors.Join(w.Close(), other.Close(), i.Close()); err != nil {
+		t.Error(err)
+	}
+}

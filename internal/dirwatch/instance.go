@@ -21,6 +21,7 @@ type Instance struct {
 
 	mu        sync.Mutex
 	listeners map[*listener]struct{}
+	openings  map[string]*opening // of directories, see checkAnswer
 	finished  chan struct{}
 }
 
@@ -53,7 +54,7 @@ func (l *listener) take() (b Burst) {
 // NewInstance returns an inotify instance. If the kernel has none left, its Watchers only poll, and their Follow returns
 // why.
 func NewInstance() *Instance {
-	i := &Instance{listeners: make(map[*listener]struct{}), finished: make(chan struct{})}
+	i := &Instance{listeners: make(map[*listener]struct{}), openings: make(map[string]*opening), finished: make(chan struct{})}
 	if i.notify, i.err = fsnotify.NewWatcher(); i.err != nil {
 		i.err = fmt.Errorf("create an inotify instance: %w", i.err)
 		close(i.finished)
@@ -75,6 +76,9 @@ func (i *Instance) Watch(c Config) *Watcher {
 	return start(c, source{
 		events: l.events, errors: l.errors,
 		add: func(dir string) error {
+			if err := i.checkAnswer(dir); err != nil {
+				return err
+			}
 			i.mu.Lock()
 			l.dirs[filepath.Clean(dir)] = true // before the first event
 			i.mu.Unlock()                      // run needs it, and Add may wait for run

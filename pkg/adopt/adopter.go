@@ -94,10 +94,10 @@ func (a *Adopter) Run(ctx context.Context) error {
 	dirs := a.cfg.Notify.Watch(dirwatch.Config{Debounce: debounce, Recheck: interval, Poll: interval})
 	defer dirs.Close()
 	for {
-		_ = dirs.Follow(a.followed()...) // a directory that cannot be followed is read every 30 s
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
+			_ = dirs.Follow(a.followed()...) // a directory that cannot be followed is read every 30 s
 			a.pass(ctx, true)
 		}()
 		select {

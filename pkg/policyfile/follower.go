@@ -185,6 +185,8 @@ type reader struct {
 	changingSince time.Time // since when the file has been in the state of being written or replaced; zero if it is not
 	current       Current
 
+	pending chan contents // receives those of a reading that has not returned; nil without one
+
 	unsaved     bool // last is not in the copy
 	forget      bool // remove the copy
 	copyProblem string
@@ -201,7 +203,7 @@ func (r *reader) read() Current {
 			r.last, r.lost = loadCopy(r.at.Copy, r.at.Path)
 		}
 	}
-	data, dirs, err := ReadFile(r.at.Path)
+	data, dirs, err := r.readFile()
 	r.dirs = dirs
 	if r.isChanging(err) {
 		return r.current
