@@ -37,7 +37,15 @@ func (p *plugin) add(args *skel.CmdArgs) error {
 		return types.NewError(types.ErrInvalidNetworkConfig, "invalid configuration of halfclose", problems.Error())
 	}
 	layers := p.layers(network, problems, c.annotations())
-	if err := p.register(args, c.Name, layers, network.Reaper, p.store.Put); err != nil {
+	err = p.guard(func() error { return p.register(args, c.Name, layers, network.Reaper, p.store.Put) }, func() *types.Error {
+		if fail {
+			return types.NewError(types.ErrIOFailure, "register the attachment", errHangs.Error())
+		}
+		p.logf("register the attachment: %v", errHangs)
+		p.dropSharingPath(args)
+		return nil
+	})
+	if err != nil {
 		if fail {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -28,6 +29,14 @@ func (p *plugin) check(args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
+	return p.guard(func() error { return p.compare(args, c) }, func() *types.Error {
+		p.logf("cannot check the attachment's record: %v", errHangs)
+		return nil
+	})
+}
+
+// compare repairs the record of the call's attachment unless it is as ADD has left it.
+func (p *plugin) compare(args *skel.CmdArgs, c conf) error {
 	record, err := p.store.Get(attachment(args))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

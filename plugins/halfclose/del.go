@@ -55,7 +55,21 @@ func (p *plugin) dropSharing(args *skel.CmdArgs) {
 }
 
 func (p *plugin) drop(a state.Attachment) {
-	if err := p.store.Delete(a); err != nil {
+	err := p.guard(func() error { return p.store.Delete(a) }, func() *types.Error {
+		p.logf("delete record of %s: %v", a, errHangs)
+		return nil
+	})
+	if err != nil {
+		p.logf("%v", err)
+	}
+}
+
+// dropSharingPath is dropSharing while the file system of the netns or of the state directory does not answer.
+func (p *plugin) dropSharingPath(args *skel.CmdArgs) {
+	_, err := within(dropPatience, func() ([]string, error) {
+		return p.store.DeleteSharing(args.ContainerID, state.Netns{Path: args.Netns})
+	})
+	if err != nil {
 		p.logf("%v", err)
 	}
 }

@@ -180,6 +180,7 @@ func (n *node) dispatched(verb, containerID, ifname string, call dispatch) outco
 		now:    func() time.Time { return n.at },
 		reaper: n,
 		build:  testBuild,
+		exit:   func(code int) { panic(fmt.Sprintf("it hangs: exit code %d", code)) },
 	}
 	o.code = p.run(call)
 	o.stdout, o.stderr = stdout.String(), stderr.String()

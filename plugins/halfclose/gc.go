@@ -10,6 +10,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // gc removes the records of this network's attachments that are not in the runtime's list (CNI spec, "GC"). Without a list
@@ -27,13 +29,20 @@ func (p *plugin) gc(args *skel.CmdArgs) error {
 	if !listed {
 		return nil
 	}
+	return p.guard(func() error { return p.removeOthers(c.Name, keep) }, func() *types.Error {
+		return types.NewError(types.ErrIOFailure, "not every record was removed", errHangs.Error())
+	})
+}
+
+// removeOthers removes the records of a network's attachments except for those to keep.
+func (p *plugin) removeOthers(network string, keep []state.Attachment) error {
 	listing, err := p.store.List(context.Background())
 	if err != nil {
 		return types.NewError(types.ErrIOFailure, "no record was removed", err.Error())
 	}
 	var errs []error
 	for _, r := range listing.Records {
-		if r.Network == c.Name && !slices.Contains(keep, r.Attachment) {
+		if r.Network == network && !slices.Contains(keep, r.Attachment) {
 			errs = append(errs, p.store.Remove(r))
 		}
 	}

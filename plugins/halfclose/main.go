@@ -32,6 +32,7 @@ func main() {
 		now:    time.Now,
 		reaper: sibling{store},
 		build:  buildinfo.Get().Build(),
+		exit:   os.Exit,
 	}
 	os.Exit(p.run(dispatchSkel))
 }

@@ -5,11 +5,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -41,9 +44,11 @@ type plugin struct {
 	now    func() time.Time
 	reaper starter
 	build  buildinfo.Build
+	exit   func(code int) // ends the process
 
 	version  string       // the spec version in the configuration; empty until the configuration is read
 	result   types.Result // of ADD; printed if skel accepts the call too
+	mu       sync.Mutex   // of warnings and logged, to which an operation that hangs may still add
 	warnings []string     // mistakes in the configuration and the annotations: for the record and the log
 	logged   []string     // warnings for the log alone
 }
@@ -76,7 +81,15 @@ type dispatch func(skel.CNIFuncs, version.PluginInfo, string) *types.Error
 // network namespace. After ADD and DEL, skel opens the path for reading: a FIFO would block it for ever. The plugin opens
 // the path with O_PATH and refuses any other file than a network namespace itself.
 func dispatchSkel(funcs skel.CNIFuncs, info version.PluginInfo, about string) *types.Error {
-	if st, err := os.Stat(os.Getenv(envNetns)); err == nil && !st.Mode().IsRegular() {
+	path := os.Getenv(envNetns)
+	mode, err := within(statPatience, func() (fs.FileMode, error) {
+		st, err := os.Stat(path)
+		if err != nil {
+			return 0, err
+		}
+		return st.Mode(), nil
+	})
+	if err == nil && !mode.IsRegular() || errors.Is(err, errHangs) {
 		_ = os.Setenv(envNetnsOverride, "TRUE") // fails for invalid names only
 	}
 	return skel.PluginMainFuncsWithError(funcs, info, about)
@@ -89,6 +102,11 @@ func (p *plugin) run(call dispatch) int {
 	if refused != nil && p.getenv(envCommand) == "DEL" {
 		refused = p.delAnyway(refused)
 	}
+	return p.conclude(refused)
+}
+
+// conclude prints the result or the error of a call, logs the warnings, and returns the exit code.
+func (p *plugin) conclude(refused *types.Error) int {
 	if refused == nil && p.result != nil {
 		if err := p.result.PrintTo(p.stdout); err != nil {
 			refused = types.NewError(types.ErrIOFailure, "print result", err.Error())
@@ -118,18 +136,36 @@ func attachment(args *skel.CmdArgs) state.Attachment {
 
 // warnf adds a warning that lasts as long as the attachment: register puts it into the record too.
 func (p *plugin) warnf(format string, args ...any) {
-	p.warnings = append(p.warnings, fmt.Sprintf(format, args...))
+	p.warn(fmt.Sprintf(format, args...))
+}
+
+// warn is warnf for several texts.
+func (p *plugin) warn(texts ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.warnings = append(p.warnings, texts...)
+}
+
+// warned returns a copy of the warnings.
+func (p *plugin) warned() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.warnings)
 }
 
 // logf adds a warning about this call alone.
 func (p *plugin) logf(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.logged = append(p.logged, fmt.Sprintf(format, args...))
 }
 
 // report writes the warnings to stderr, one a line, and to the system log, all in one entry: each entry can block for
 // systemlog.MaxWait, and the runtime waits.
 func (p *plugin) report() {
+	p.mu.Lock()
 	all := slices.Concat(p.logged, p.warnings)
+	p.mu.Unlock()
 	if len(all) == 0 {
 		return
 	}

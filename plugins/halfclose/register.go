@@ -30,7 +30,7 @@ const (
 // annotations.
 func (p *plugin) layers(network policy.Network, problems policy.Problems, pod policy.PodAnnotations) policy.Layers {
 	l, warnings := network.Attach(problems, pod)
-	p.warnings = append(p.warnings, warnings...)
+	p.warn(warnings...)
 	return l
 }
 
@@ -64,7 +64,7 @@ func (p *plugin) register(args *skel.CmdArgs, network string, layers policy.Laye
 		Netns:      state.Netns{Path: path, Identity: id},
 		Pod:        state.ParsePod(args.Args),
 		Layers:     layers,
-		Warnings:   p.warnings,
+		Warnings:   p.warned(),
 		Plugin:     p.build,
 		Time:       p.now().UTC(), // local time would read the zone file
 	}

@@ -20,8 +20,11 @@ func (p *plugin) status(args *skel.CmdArgs) error {
 	if network.FailurePolicy != policy.Fail {
 		return nil
 	}
-	if err := p.store.Probe(); err != nil {
+	unusable := func(err error) *types.Error {
 		return types.NewError(types.ErrPluginNotAvailable, "the state directory cannot be used, and failurePolicy is fail", err.Error())
+	}
+	if err := p.guard(p.store.Probe, func() *types.Error { return unusable(errHangs) }); err != nil {
+		return unusable(err)
 	}
 	return nil
 }
