@@ -159,6 +159,10 @@ mutants: ## Check that the tests of pkg/policy fail with each of a list of mista
 	@go run ./tools/mutants
 
 SEED   ?= 0
+.PHONY: faults
+faults: build ## Test each fault of each system call in docs/faults.md, not only the first ones (ARGS=, root)
+	@FAULTS_ALL=1 scripts/test.sh -count=1 -timeout 60m $(ARGS) ./test/faults
+
 FINDER ?= turns
 .PHONY: torture
 torture: build ## Run halfclose while everything goes wrong, and compare each connection with a model (DURATION=2m, SEED=, FINDER=, root)

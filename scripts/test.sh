@@ -53,6 +53,6 @@ if [ $# -eq 0 ]; then
   # packages as CPUs run in parallel, because most of them wait half of the time. The slowest come first, so that
   # shorter ones fill the gaps; pkg/reaper, which measures time, does not run beside all of the slow ones.
   flags+=(-vet=all "-p=$((2 * $(nproc)))")
-  set -- ./test/e2e ./test/systemd ./test/monitoring ./pkg/install ./test/demo ./pkg/reaper ./pkg/doctor ./...
+  set -- ./test/e2e ./test/faults ./test/systemd ./test/monitoring ./pkg/install ./test/demo ./pkg/reaper ./pkg/doctor ./...
 fi
 exec go test "${flags[@]}" "$@"
