@@ -191,10 +191,11 @@ func (j *job) arm(i *item) {
 		i.isArmed, i.done, i.late = false, true, true
 		return
 	}
+	restored := true
 	if err == nil {
-		err = arm(fd, &i.armed.saved, &i.armed.armed)
+		restored, err = arm(fd, &i.armed.saved, &i.armed.armed)
 	}
-	if err != nil {
+	if err != nil && restored { // otherwise it counts as asked, so that it is restored after its question
 		i.isArmed = false
 		i.fail(&obstacleError{Refused, err})
 		return

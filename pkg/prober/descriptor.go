@@ -285,15 +285,14 @@ func setOption(fd int, o option, value int32) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, name, int(value)))
 }
 
-// arm sets the options to the armed values. If one is refused, it restores the others.
-func arm(fd int, saved, armed *values) error {
+// arm sets the options to the armed values. If one is refused, it restores the others, and reports whether that was possible.
+func arm(fd int, saved, armed *values) (restored bool, err error) {
 	for _, o := range armingOrder() {
 		if err := setOption(fd, o, armed[o]); err != nil {
-			_ = restore(fd, saved, armed)
-			return err
+			return restore(fd, saved, armed) == nil, err
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // restore restores the options that still have their armed values.

@@ -5,6 +5,7 @@ package prober
 
 import (
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -194,5 +195,19 @@ func TestDescriptorTableIsScannedOncePerBatch(t *testing.T) {
 	j.scans()
 	if len(j.steps) != 3 {
 		t.Errorf("%d descriptor tables are read, want those of two processes and a thread", len(j.steps))
+	}
+}
+
+// TestRefusedRestorationIsTriedAgain restores through a descriptor that is no socket, of which the kernel refuses every option.
+func TestRefusedRestorationIsTriedAgain(t *testing.T) {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	syscall.ForkLock.RLock() // as a duplicate does, until it is closed
+	i := &item{isArmed: true}
+	(&job{env: &environment{}}).put(i, fd, nil)
+	if i.refused == nil || !i.isArmed {
+		t.Errorf("refused: %v; it counts as restored: %v", i.refused, !i.isArmed)
 	}
 }

@@ -83,7 +83,7 @@ func (j *job) finish(i *item) {
 	}
 	if i.isArmed {
 		i.refused = restore(fd, &i.armed.saved, &i.armed.armed)
-		i.isArmed = false
+		i.isArmed = i.refused != nil // it is tried again later
 	}
 	i.done = true
 }
@@ -137,7 +137,7 @@ func (j *job) put(i *item, fd int, err error) {
 	defer closeDuplicate(fd)
 	j.env.at("restore", fd)
 	i.refused = restore(fd, &i.armed.saved, &i.armed.armed)
-	i.isArmed = false
+	i.isArmed = i.refused != nil // it is tried again later
 }
 
 // newSearching returns a job that searches all processes for sockets that have moved, and restores them.

@@ -62,9 +62,9 @@ type freshOwners struct {
 	until monotime.Time           // of known
 }
 
-// minConditionLifetime is how long the conditions of owners count as fresh, for a burst of sockets of one process. A reading takes
-// at most a tenth of it.
-const minConditionLifetime = 10 * time.Millisecond
+// minConditionLifetime and maxConditionLifetime bound for how long the conditions of owners count as fresh, for a burst of sockets
+// of one process. Between them it is ten times what a reading takes.
+const minConditionLifetime, maxConditionLifetime = 10 * time.Millisecond, 100 * time.Millisecond
 
 // refresh updates the facts of the job's sockets with these indexes: owners that are all frozen spare a socket, and so do those of
 // the other end.
@@ -95,7 +95,7 @@ func (f *freshOwners) refresh(j *job, indexes []int, clock monotime.Clock) {
 		found := f.conditions(pids)
 		done := clock.Now()
 		if f.known == nil {
-			f.known, f.until = make(map[*ownerSet]*ownerSet), done.Add(max(minConditionLifetime, 10*done.Sub(at)))
+			f.known, f.until = make(map[*ownerSet]*ownerSet), at.Add(min(max(minConditionLifetime, 10*done.Sub(at)), maxConditionLifetime))
 		}
 		for _, set := range missing {
 			f.known[set] = set.withConditions(found, at)

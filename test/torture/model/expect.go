@@ -94,7 +94,7 @@ func (r *Run) breakpoints(s *Socket) []Time {
 		}
 	}
 	for _, e := range s.Events {
-		add(e.Span.Before, e.Span.After, e.Span.After+r.staleness(e.Span.After))
+		add(e.Span.Before, e.Span.After, e.Span.After+r.staleness(e.Span.After), e.Span.After+ownersAge)
 	}
 	ns := r.Namespaces[s.Netns]
 	if ns != nil {
@@ -111,7 +111,7 @@ func (r *Run) breakpoints(s *Socket) []Time {
 	}
 	if p := s.Partner; p != nil {
 		for _, e := range p.Events {
-			add(e.Span.Before, e.Span.After)
+			add(e.Span.Before, e.Span.After, e.Span.After+ownersAge, e.Span.After+r.Bounds.Thaw)
 		}
 		if p.End != nil {
 			add(p.End.From, p.End.To)
@@ -207,7 +207,7 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 				x.facts.unread = e.Unread > 0
 			}
 		case Frozen:
-			if happened(e.Span) {
+			if how == permissive && e.Span.After+ownersAge <= now || how == conservative && e.Span.Before <= now {
 				thawed, freeze = false, e.Span.After
 			}
 		case Thawed:
@@ -265,6 +265,9 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 	}
 	return x
 }
+
+// ownersAge is the age of the owners' state by which a socket may still be destroyed.
+const ownersAge = 150 * time.Millisecond
 
 // tick is the resolution of the kernel's time of the last segment, from which the clock "state" may count.
 const tick = 10 * time.Millisecond

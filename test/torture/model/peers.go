@@ -124,9 +124,6 @@ func (r *Run) sparedUntil(s *Socket, now Time, how reading) Time {
 // it is not half-closed, or is closed.
 func protectsUnjudged(p *Socket, now Time, how reading) bool {
 	accepted, frozen := p.Accepted, false
-	protective := func(span Span) bool {
-		return how == permissive && span.After <= now || how == conservative && span.Before <= now
-	}
 	exposing := func(span Span) bool {
 		return how == permissive && span.Before <= now || how == conservative && span.After <= now
 	}
@@ -134,7 +131,7 @@ func protectsUnjudged(p *Socket, now Time, how reading) bool {
 		switch {
 		case e.Kind == Accepted && exposing(e.Span):
 			accepted = true
-		case e.Kind == Frozen && protective(e.Span):
+		case e.Kind == Frozen && (how == permissive && e.Span.After+ownersAge <= now || how == conservative && e.Span.Before <= now):
 			frozen = true
 		case e.Kind == Thawed && exposing(e.Span):
 			frozen = false

@@ -373,10 +373,23 @@ func (t *track) stop(at model.Time) bool {
 
 // abandon ends the observation of a connection whose processes are gone.
 func (c *connection) abandon() {
-	c.home.track.stop(c.ns.vanishedAt())
+	at := c.ns.vanishedAt()
+	c.home.track.abandon(at)
 	if c.away.track != nil {
-		c.away.track.stop(c.ns.vanishedAt())
+		c.away.track.abandon(at)
 		return
 	}
 	_, _ = c.away.process.order(agent.Order{Op: agent.Close, Conn: c.away.name})
+}
+
+// abandon ends the observation at a time, whatever the death of the processes did to the socket.
+func (t *track) abandon(at model.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.socket.End != nil && t.socket.End.To >= at {
+		t.socket.End = nil
+	}
+	if t.socket.End == nil {
+		t.socket.Until = min(t.socket.Until, at)
+	}
 }
