@@ -71,7 +71,9 @@ func newLoop(cfg Config, w *warnings, h *histograms, boot, kernelProblem string)
 		},
 	}
 	l.owners = l.newOwnerLookups(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now())
-	l.owners.conditions = cfg.Conditions
+	if l.owners.conditions = cfg.Conditions; cfg.Conditions != nil {
+		l.tracker.conditionsSince = cfg.Clock.Now()
+	}
 	l.progress = newProgressBudget(cfg.ProgressBudget, cfg.Clock.Now())
 	l.tracker.histograms = h
 	l.registry.sample = cfg.Sample

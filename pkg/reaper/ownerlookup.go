@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/halfclose/halfclose/internal/pacing"
@@ -27,13 +28,17 @@ type ownerLookups struct {
 	source     owners.Resolver // nil: no look-ups
 	conditions func(ctx context.Context, pids []int) (map[int]owners.Condition, error)
 	pacer      *pacing.Pacer     // nil: no limit
+	readings   *pacing.Pacer     // the same for readings of conditions
 	requests   chan *ownerLookup // to the goroutine
-	results    chan *ownerLookup // from it
+	samples    chan *ownerLookup // to another one, which only reads conditions
+	results    chan *ownerLookup // from both
 
 	isRunning  bool
+	isSampling bool
 	nextLookup monotime.Time // none before, to stay within the budget
 	nextScan   monotime.Time // no scan of the agenda before: the last one found nothing urgent
 	nextSample monotime.Time // see sample
+	unsampled  []*candidate  // that the last sample wanted to read, and whose owners are unknown
 	lookahead  time.Duration // before its deadline a candidate is looked up
 
 	lastFullWalk monotime.Time // that found no owner for some socket
@@ -47,7 +52,7 @@ type ownerLookup struct {
 	inodes     []uint32     // of the candidates when the look-up started
 	ends       []*candidate // other ends of connections among the candidates
 	allOwners  bool         // of some candidates all owners must be found
-	sampled    []sampled
+	sampled    []sampled    // if any, it only reads conditions
 
 	found      map[uint32][]owners.Process
 	whole      map[uint32]bool          // the sockets whose owners are all found
@@ -87,25 +92,31 @@ const (
 func (l *loop) newOwnerLookups(source owners.Resolver, budget float64, now monotime.Time) ownerLookups {
 	o := ownerLookups{
 		tracker: &l.tracker, registry: l.registry, log: l.log, warnings: l.warnings, source: source,
-		lookahead: minLookahead, requests: make(chan *ownerLookup, 1), results: make(chan *ownerLookup, 1),
+		lookahead: minLookahead, requests: make(chan *ownerLookup, 1), samples: make(chan *ownerLookup, 1), results: make(chan *ownerLookup, 2),
 	}
 	if budget > 0 {
-		o.pacer = pacing.New(budget, now)
+		o.pacer, o.readings = pacing.New(budget, now), pacing.New(budget, now)
 	}
 	return o
 }
 
-// work runs look-ups until ctx is done.
+// work runs look-ups, and samples beside them, until ctx is done.
 func (o *ownerLookups) work(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case k := <-o.requests:
-			k.cpu = pacing.MeasureCPU(func() { o.run(ctx, k) })
-			o.results <- k // never blocks: capacity 1, at most one look-up in flight
-		}
+	var both sync.WaitGroup
+	for _, requests := range []chan *ownerLookup{o.requests, o.samples} {
+		both.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case k := <-requests:
+					k.cpu = pacing.MeasureCPU(func() { o.run(ctx, k) })
+					o.results <- k // never blocks: capacity 2, at most one look-up and one sample in flight
+				}
+			}
+		})
 	}
+	both.Wait()
 }
 
 // run finds the owners, and reads their conditions.
@@ -143,13 +154,14 @@ func (o *ownerLookups) run(ctx context.Context, k *ownerLookup) {
 
 // start starts a look-up if one is due. The loop calls it after each of its iterations, at least once per second.
 func (o *ownerLookups) start(at monotime.Time) {
-	if o.source == nil || o.isRunning || at.Before(o.nextLookup) {
+	if o.source == nil {
 		return
 	}
-	if o.sample(at) {
+	o.sample(at)
+	if o.isRunning || at.Before(o.nextLookup) {
 		return
 	}
-	if o.tracker.ownersQ.Len() == 0 {
+	if o.tracker.ownersQ.Len() == 0 && len(o.unsampled) == 0 {
 		next, ok := o.tracker.nextDue()
 		isSoon := ok && next.Before(at.Add(o.lookahead)) || o.tracker.examineQ.Len()+o.tracker.budgetQ.Len() > 0
 		if !isSoon || at.Before(o.nextScan) {
@@ -181,6 +193,13 @@ func (o *ownerLookups) collect(at monotime.Time) (k *ownerLookup, urgent bool) {
 			}
 		}
 	}
+	for _, c := range o.unsampled {
+		if c.owners == nil && c.step.phase.isJudged() && len(k.candidates) < maxLookupSockets {
+			o.addWithOtherEnd(k, c, at)
+			urgent = true
+		}
+	}
+	o.unsampled = o.unsampled[:0]
 	until, soon := at.Add(o.lookahead), at.Add(o.lookahead/2)
 	take := func(c *candidate) bool {
 		if o.needsOwners(c, at, until) {
@@ -206,14 +225,15 @@ func (o *ownerLookups) collect(at monotime.Time) (k *ownerLookup, urgent bool) {
 	return k, urgent
 }
 
-// sample starts a look-up of the candidates that are past a quarter of their patience, at each quarter of it: no kernel counts
-// for how long a process was stopped, and not every kernel for how long it was frozen. It only reads the conditions of
-// owners that are known. It reports whether a look-up was started; a waiting candidate has precedence.
-func (o *ownerLookups) sample(at monotime.Time) bool {
-	if o.conditions == nil || at.Before(o.nextSample) || o.tracker.ownersQ.Len() > 0 {
-		return false
+// sample reads the conditions of the owners of candidates that are past a quarter of their patience, at each quarter of it: no
+// kernel counts for how long a process was stopped, and not every kernel for how long it was frozen. It waits for no look-up: a
+// pause that no reading shows would count as idle. Unknown owners are left to the next look-up.
+func (o *ownerLookups) sample(at monotime.Time) {
+	if o.conditions == nil || o.isSampling || at.Before(o.nextSample) {
+		return
 	}
 	k := o.newLookup(at)
+	o.unsampled = o.unsampled[:0]
 	interval := maxSampleInterval
 	for _, ns := range o.registry.namespaces {
 		for i := range ns.policies { // of candidates that are found before the next sample
@@ -226,25 +246,19 @@ func (o *ownerLookups) sample(at monotime.Time) bool {
 			}
 			interval = min(interval, patience/16)
 			switch {
-			case !c.step.phase.isJudged() || at.Sub(c.verdict.start) < patience/4 || len(k.candidates)+len(k.sampled) >= maxLookupSockets:
-			case c.owners == nil:
-				o.addWithOtherEnd(k, c, at)
-			case at.Sub(c.owners.at) >= patience*3/16: // the next sample would be later than a quarter
-				if len(c.owners.list) == 0 {
-					continue // they are looked up before its destroy
-				}
+			case !c.step.phase.isJudged() || at.Sub(c.verdict.start) < patience/4:
+			case c.owners == nil && len(o.unsampled) < maxLookupSockets:
+				o.unsampled = append(o.unsampled, c)
+			case c.owners != nil && len(c.owners.list) > 0 && at.Sub(c.owners.at) >= patience*3/16: // the next sample would be later than a quarter
 				k.sampled = append(k.sampled, sampled{c, c.owners})
 			}
 		}
 	}
 	o.nextSample = at.Add(max(interval, minSampleInterval))
-	if len(k.candidates)+len(k.sampled) == 0 {
-		return false
+	if len(k.sampled) > 0 {
+		o.isSampling = true
+		o.samples <- k // never blocks: capacity 1, at most one sample in flight
 	}
-	k.query.Descriptors = len(k.candidates) <= maxDescriptorSockets
-	o.isRunning = true
-	o.requests <- k // never blocks: capacity 1, at most one look-up in flight
-	return true
 }
 
 // newLookup returns a look-up without candidates. Its scope is the network namespaces of the candidates, and all others if
@@ -270,7 +284,7 @@ func (o *ownerLookups) addWithOtherEnd(k *ownerLookup, c *candidate, at monotime
 	k.add(c)
 	end := c.end()
 	for other := range o.tracker.ends.opposite(&end) {
-		if other != c && !other.owners.isKnown(at) && other.shown.inode != 0 && other.step.phase != phaseUnowned {
+		if other != c && !o.tracker.knowsOwners(other, at) && other.shown.inode != 0 && other.step.phase != phaseUnowned {
 			k.add(other)
 			k.ends = append(k.ends, other)
 		}
@@ -285,12 +299,16 @@ func (o *ownerLookups) needsOwners(c *candidate, at, until monotime.Time) bool {
 	default:
 		return false
 	}
-	return !c.owners.isKnown(at) && c.step.phase != phaseForbidden && c.step.phase != phaseUnowned && c.shown.inode != 0 &&
+	return !o.tracker.knowsOwners(c, at) && c.step.phase != phaseForbidden && c.step.phase != phaseUnowned && c.shown.inode != 0 &&
 		!c.verdict.deadline.IsZero() && c.verdict.deadline.Before(until)
 }
 
 // finish stores the results of a look-up, and judges the candidates that waited for it.
 func (o *ownerLookups) finish(k *ownerLookup, at monotime.Time) {
+	if len(k.sampled) > 0 {
+		o.finishSample(k, at)
+		return
+	}
 	o.isRunning = false
 	if o.pacer != nil {
 		o.pacer.Spend(at, k.cpu)
@@ -305,7 +323,6 @@ func (o *ownerLookups) finish(k *ownerLookup, at monotime.Time) {
 	}
 	o.noticeFailures(k)
 	o.setOwners(k, at)
-	o.setSampled(k, at)
 	for _, c := range k.ends { // first: the verdicts on the others depend on these
 		o.tracker.reconsiderIfJudged(c, at)
 	}
@@ -347,12 +364,17 @@ func (o *ownerLookups) setOwners(k *ownerLookup, at monotime.Time) {
 			}
 			c.owners = shared[id]
 		}
-		c.excludeFrozenTime(before, at)
+		c.excludeFrozenTime(before, at, o.tracker.conditionsSince)
 	}
 }
 
-// setSampled stores newer conditions of known owners.
-func (o *ownerLookups) setSampled(k *ownerLookup, at monotime.Time) {
+// finishSample stores newer conditions of known owners.
+func (o *ownerLookups) finishSample(k *ownerLookup, at monotime.Time) {
+	o.isSampling = false
+	if o.readings != nil {
+		o.readings.Spend(at, k.cpu)
+		o.nextSample = max(o.nextSample, at.Add(o.readings.Wait(at)))
+	}
 	newer := make(map[*ownerSet]*ownerSet)
 	for _, s := range k.sampled {
 		c := s.candidate
@@ -363,7 +385,7 @@ func (o *ownerLookups) setSampled(k *ownerLookup, at monotime.Time) {
 			newer[s.owners] = s.owners.withConditions(k.conditions, at)
 		}
 		c.owners = newer[s.owners]
-		c.excludeFrozenTime(s.owners, at)
+		c.excludeFrozenTime(s.owners, at, o.tracker.conditionsSince)
 		o.tracker.reconsiderIfJudged(c, at)
 	}
 }
@@ -371,7 +393,6 @@ func (o *ownerLookups) setSampled(k *ownerLookup, at monotime.Time) {
 // noticeFailures warns once if look-ups fail and find no owner at all.
 func (o *ownerLookups) noticeFailures(k *ownerLookup) {
 	switch {
-	case len(k.query.Inodes) == 0: // a sample
 	case o.failures == maxFailures: // the warning was logged
 	case len(k.found) > 0:
 		o.failures = 0

@@ -37,11 +37,13 @@ func leakIn(l *loop, ns *registered, cookie uint64, at monotime.Time, due time.D
 	return ns.candidates[cookie]
 }
 
-// nextLook returns the look-up that the loop has started, nil if there is none.
+// nextLook returns the look-up or the sample that the loop has started, nil if there is none.
 func nextLook(l *loop, at monotime.Time) *ownerLookup {
 	l.owners.start(at)
 	select {
 	case k := <-l.owners.requests:
+		return k
+	case k := <-l.owners.samples:
 		return k
 	default:
 		return nil
@@ -312,6 +314,57 @@ func TestIncompleteLookUpDestroysNoSocketThatDependsOnIt(t *testing.T) {
 	}
 }
 
+// TestTimeWithoutAReadingOfTheOwnersDoesNotCountAsIdle has a reaper without CPU time for its readings: the owner may have been
+// stopped between two of them that are farther apart than half of the grace and two seconds.
+func TestTimeWithoutAReadingOfTheOwnersDoesNotCountAsIdle(t *testing.T) {
+	const grace, found = 40 * time.Second, 12 * time.Second
+	for name, tt := range map[string]struct {
+		read time.Duration // after its owners were found
+		want time.Duration
+	}{
+		"a reading in time":         {read: grace/2 + 2*time.Second, want: grace},
+		"a reading that comes late": {read: grace/2 + 3*time.Second, want: grace + grace/2 + 3*time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, ns := newOwningLoop(t, 0)
+			l.tracker.findsOwners = true
+			l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
+			l.tracker.conditionsSince = moment(0)
+			ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter = policy.Patience(grace), policy.Never
+			look := finder.Seen{Socket: closeWait(7, 0), At: moment(0), Entered: moment(0)}
+			look.Socket.Inode = 7
+			l.tracker.seen(ns, &look, moment(0))
+			for _, at := range []time.Duration{found, found + tt.read} {
+				k := nextLook(l, moment(at))
+				if k == nil {
+					t.Fatalf("nothing is read at %v", at)
+				}
+				k.conditions = map[int]owners.Condition{42: {Pause: owners.Running}}
+				answer(l, k, moment(at), owners.Process{PID: 42})
+			}
+			if got := ns.candidates[7].verdict.deadline; got != moment(tt.want) {
+				t.Errorf("it is destroyed at %v, want %v", got.Sub(moment(0)), tt.want)
+			}
+		})
+	}
+}
+
+// TestASampleWaitsForNoLookUp has a look-up under way whose budget is spent, and sockets that wait for the next one.
+func TestASampleWaitsForNoLookUp(t *testing.T) {
+	l, ns := newOwningLoop(t, 0.001)
+	l.tracker.findsOwners = true
+	l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
+	l.tracker.conditionsSince = moment(0)
+	leakIn(l, ns, 7, moment(0), 3*time.Second)
+	k := nextLook(l, moment(0))
+	k.cpu = time.Minute
+	answer(l, k, moment(0), owners.Process{PID: 42})
+	l.tracker.reconsider(leakIn(l, ns, 8, moment(0), 0), moment(0))
+	if k := nextLook(l, moment(testGrace)); k == nil || len(k.sampled) != 1 {
+		t.Errorf("it reads %+v", k)
+	}
+}
+
 // TestOwnerThatWasStoppedGetsItsWholePatience stops the owner from 12 s to 28 s within a grace of 40 s, which no
 // counter of the kernel shows. The reaper looks up the owners once, and then only reads their conditions.
 func TestOwnerThatWasStoppedGetsItsWholePatience(t *testing.T) {
@@ -320,6 +373,7 @@ func TestOwnerThatWasStoppedGetsItsWholePatience(t *testing.T) {
 			l, ns := newOwningLoop(t, 0)
 			l.tracker.findsOwners = true
 			l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
+			l.tracker.conditionsSince = moment(0)
 			const grace = 40 * time.Second
 			ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter = policy.Patience(grace), policy.Never
 			look := finder.Seen{Socket: closeWait(7, 0), At: moment(0), Entered: moment(0)}

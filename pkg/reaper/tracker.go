@@ -34,11 +34,12 @@ type tracker struct {
 	changed   bool                     // since the candidates were last saved
 	events    [numEvents]uint64
 
-	findsOwners bool         // otherwise owners count as known, and there are none
-	canAsk      bool         // peers can be asked
-	toAsk       []*candidate // entered phaseAsking: send the question
-	toCancel    []*candidate // left it: cancel the question
-	wouldAsk    uint64       // questions that the mode forbade, at most one per idle time
+	findsOwners     bool          // otherwise owners count as known, and there are none
+	conditionsSince monotime.Time // owners' conditions are read from then on; zero if they are not
+	canAsk          bool          // peers can be asked
+	toAsk           []*candidate  // entered phaseAsking: send the question
+	toCancel        []*candidate  // left it: cancel the question
+	wouldAsk        uint64        // questions that the mode forbade, at most one per idle time
 
 	ended     simulate.Table // the idle times of candidates that have ended
 	netnsGone bool           // they end because their network namespace does not exist
@@ -137,7 +138,7 @@ func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 // facts returns the facts about a candidate that no look shows.
 func (t *tracker) facts(c *candidate, now monotime.Time) policy.Facts {
 	f := c.facts(now)
-	f.OwnersKnown, f.OwnersComplete = f.OwnersKnown || !t.findsOwners, f.OwnersComplete || !t.findsOwners
+	f.OwnersKnown, f.OwnersComplete = t.knowsOwners(c, now) || !t.findsOwners, f.OwnersComplete || !t.findsOwners
 	return f
 }
 

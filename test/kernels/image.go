@@ -36,8 +36,13 @@ func hostPrograms() []string {
 
 // hostFiles lists the programs with the libraries that they load.
 func hostFiles() ([]file, error) {
-	files := []file{{path: "bin", link: "usr/bin"}, {path: "sbin", link: "usr/sbin"}, {path: "lib", link: "usr/lib"}, {path: "lib64", link: "usr/lib64"},
-		{path: "usr/bin/sh", link: "bash"}}
+	files := []file{
+		{path: "bin", link: "usr/bin"},
+		{path: "sbin", link: "usr/sbin"},
+		{path: "lib", link: "usr/lib"},
+		{path: "lib64", link: "usr/lib64"},
+		{path: "usr/bin/sh", link: "bash"},
+	}
 	library := regexp.MustCompile(`(?m)(/\S+) \(0x`)
 	for _, name := range hostPrograms() {
 		found, err := exec.LookPath(name)

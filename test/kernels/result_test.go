@@ -38,21 +38,33 @@ func TestEachTestHasAnOutcomeWhateverTheMachineReports(t *testing.T) {
 		fault   string
 	}{
 		{name: "all pass", events: cat(started, pass, line("\x16=== RUN   TestB"), line("\x16--- PASS: TestB (0.00s)"), allPassed, ended), passed: 2},
-		{name: "one fails", events: cat(started, pass, line("\x16=== RUN   TestB"), line("    b_test.go:1: wrong"), line("\x16--- FAIL: TestB (0.00s)"), someFailed, exited(1, "")),
-			passed: 1, failed: []string{"b_test.go:1: wrong"}, fault: "exit status 1"},
+		{
+			name: "one fails", events: cat(started, pass, line("\x16=== RUN   TestB"), line("    b_test.go:1: wrong"), line("\x16--- FAIL: TestB (0.00s)"), someFailed, exited(1, "")),
+			passed: 1, failed: []string{"b_test.go:1: wrong"}, fault: "exit status 1",
+		},
 		{name: "one never ran", events: cat(started, pass, allPassed, ended), passed: 1, failed: []string{"no result"}},
-		{name: "the machine ends within a test", events: cat(started, pass, line("\x16=== RUN   TestB"), line("half of it")),
-			passed: 1, failed: []string{"no result\n"}, fault: "it has not ended"},
-		{name: "the program crashes", events: cat(started, pass, line("\x16=== RUN   TestB"), line("panic: no"), exited(2, "")),
-			passed: 1, failed: []string{"panic: no"}, fault: "exit status 2"},
+		{
+			name: "the machine ends within a test", events: cat(started, pass, line("\x16=== RUN   TestB"), line("half of it")),
+			passed: 1, failed: []string{"no result\n"}, fault: "it has not ended",
+		},
+		{
+			name: "the program crashes", events: cat(started, pass, line("\x16=== RUN   TestB"), line("panic: no"), exited(2, "")),
+			passed: 1, failed: []string{"panic: no"}, fault: "exit status 2",
+		},
 		{name: "a signal kills the program", events: cat(started, pass, exited(-1, "signal: killed")), failed: []string{"no result", "no result"}, fault: "signal: killed"},
-		{name: "the program fails after its tests", events: cat(started, pass, line("\x16=== RUN   TestB"), line("\x16--- PASS: TestB (0.00s)"), allPassed, line("a leaked descriptor"), exited(1, "")),
-			passed: 2, failed: []string{"a leaked descriptor"}, fault: "exit status 1"},
+		{
+			name: "the program fails after its tests", events: cat(started, pass, line("\x16=== RUN   TestB"), line("\x16--- PASS: TestB (0.00s)"), allPassed, line("a leaked descriptor"), exited(1, "")),
+			passed: 2, failed: []string{"a leaked descriptor"}, fault: "exit status 1",
+		},
 		{name: "nothing ran", failed: []string{"no result"}, fault: "it has not run"},
-		{name: "one is skipped", events: cat(started, pass, line("\x16=== RUN   TestB"), line("    b_test.go:1: needs Linux 6.18: really"), line("\x16--- SKIP: TestB (0.00s)"), allPassed, ended),
-			passed: 1, skips: []skippedTest{{"TestB", "needs Linux 6.18: really"}}},
-		{name: "one is skipped that must run", events: cat(started, pass, line("\x16=== RUN   TestB"), line("\x16--- SKIP: TestB (0.00s)"), allPassed, ended), noSkips: true,
-			passed: 1, failed: []string{"skipped"}, skips: []skippedTest{{"TestB", ""}}},
+		{
+			name: "one is skipped", events: cat(started, pass, line("\x16=== RUN   TestB"), line("    b_test.go:1: needs Linux 6.18: really"), line("\x16--- SKIP: TestB (0.00s)"), allPassed, ended),
+			passed: 1, skips: []skippedTest{{"TestB", "needs Linux 6.18: really"}},
+		},
+		{
+			name: "one is skipped that must run", events: cat(started, pass, line("\x16=== RUN   TestB"), line("\x16--- SKIP: TestB (0.00s)"), allPassed, ended), noSkips: true,
+			passed: 1, failed: []string{"skipped"}, skips: []skippedTest{{"TestB", ""}},
+		},
 		{name: "other output between the lines", events: cat(started, line("=== RUN of the kernel"), pass, line("--- PASS: TestB (0.00s)"), allPassed, ended), passed: 1, failed: []string{"no result"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

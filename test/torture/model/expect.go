@@ -317,8 +317,8 @@ func (r *Run) interval(netns string) time.Duration {
 	return longest
 }
 
-// unnoticed returns for how long an owner may be frozen without notice: owners are looked at each quarter of the patience, at
-// most once a second, and few kernels count the frozen time.
+// unnoticed returns for how long an owner may be frozen without notice: few kernels count the frozen time, and the time between two
+// readings of the owners' states counts as idle only if they are at most half of the patience and two seconds apart.
 func (r *Run) unnoticed(netns string) time.Duration {
 	var longest time.Duration
 	for _, changes := range r.Namespaces[netns].Attachments {
@@ -328,7 +328,7 @@ func (r *Run) unnoticed(netns string) time.Duration {
 			}
 		}
 	}
-	return max(longest/4, longest*3/16+time.Second) + r.Bounds.Reaction
+	return longest/2 + 2*time.Second + r.Bounds.Reaction
 }
 
 // longestPatience returns the longest patience that ends.
