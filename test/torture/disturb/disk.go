@@ -48,7 +48,7 @@ func (n *Node) withoutWrites(ctx context.Context, lasts time.Duration, prevent f
 		return nil, err
 	}
 	err = n.awaitReaper(ctx)
-	return possibly(since, "", model.Down, model.OptionsChanged), err
+	return possibly(since, model.Down, model.OptionsChanged), err
 }
 
 // fill fills the file system of the state directory.

@@ -84,13 +84,11 @@ func between(r *rand.Rand, least, most time.Duration) time.Duration {
 	return least + time.Duration(r.Int64N(int64(most-least)+1))
 }
 
-// possibly returns effects that are possible since a time until now.
-func possibly(since model.Time, netns string, kinds ...model.Kind) (effects []model.Effect) {
+// possibly returns effects on all namespaces that are possible since a time until now.
+func possibly(since model.Time, kinds ...model.Kind) (effects []model.Effect) {
 	until := model.Now()
 	for _, k := range kinds {
-		e := model.Possibly(k, since, until, "")
-		e.Netns = netns
-		effects = append(effects, e)
+		effects = append(effects, model.Possibly(k, since, until, ""))
 	}
 	return effects
 }

@@ -74,7 +74,7 @@ func finders() []Maker {
 				if _, err := n.replaceReaper(ctx, 0, args...); err != nil {
 					return nil, err
 				}
-				return append(possibly(since, "", model.Down, model.RoleUnknown), effects...), s.Err()
+				return append(possibly(since, model.Down, model.RoleUnknown), effects...), s.Err()
 			}
 		}),
 	}
@@ -98,5 +98,5 @@ func (n *Node) during(ctx context.Context, lasts time.Duration, start func() err
 	if _, err := n.replaceReaper(ctx, 0, args...); err != nil {
 		return nil, err
 	}
-	return possibly(since, "", model.Down, model.RoleUnknown), nil
+	return possibly(since, model.Down, model.RoleUnknown), nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,7 +29,7 @@ func floods() []Maker {
 			const room = 600
 			return func(ctx context.Context, n *Node) ([]model.Effect, error) {
 				args := n.Reaper.Args()
-				effects, err := n.replaceReaper(ctx, 0, append(args[:len(args):len(args)], fmt.Sprintf("--bpf-sockets=%d", room))...)
+				effects, err := n.replaceReaper(ctx, 0, append(slices.Clip(args), fmt.Sprintf("--bpf-sockets=%d", room))...)
 				if err != nil {
 					return nil, err
 				}
@@ -43,7 +44,7 @@ func floods() []Maker {
 				if _, err := n.replaceReaper(ctx, 0, args...); err != nil {
 					return nil, err
 				}
-				return possibly(since, "", model.Down, model.RoleUnknown), nil
+				return possibly(since, model.Down, model.RoleUnknown), nil
 			}
 		}),
 		maker("storm", 3, 3*time.Second, func(r *rand.Rand) run {

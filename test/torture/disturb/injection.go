@@ -96,5 +96,5 @@ func (n *Node) inject(ctx context.Context, lasts time.Duration, calls []uintptr,
 	}
 	_, err = n.replaceReaper(ctx, 0, args...)
 	// The finder may have fallen back, and a restoration may have been refused.
-	return possibly(since, "", model.Down, model.RoleUnknown, model.OptionsChanged), errors.Join(err, s.Err())
+	return possibly(since, model.Down, model.RoleUnknown, model.OptionsChanged), errors.Join(err, s.Err())
 }

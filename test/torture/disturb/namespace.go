@@ -76,7 +76,7 @@ func (n *Node) leaksStay(ctx context.Context, path string, sockets int, what str
 		}
 	}()
 	for range sockets {
-		h, err := halfCloseIn(path, l, 0)
+		h, err := halfCloseIn(ctx, path, l, 0)
 		if err != nil {
 			return err
 		}

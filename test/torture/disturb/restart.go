@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,7 +49,7 @@ func restarts() []Maker {
 					return nil, err
 				}
 				err := n.awaitReaper(ctx)
-				return possibly(since, "", model.Down), err
+				return possibly(since, model.Down), err
 			}
 		}),
 		maker("role-proven-before-restart", 2, 12*time.Second, func(r *rand.Rand) run {
@@ -59,7 +60,7 @@ func restarts() []Maker {
 			lasts := between(r, time.Second, 4*time.Second)
 			return func(ctx context.Context, n *Node) ([]model.Effect, error) {
 				args := n.Reaper.Args()
-				effects, err := n.replaceReaper(ctx, 0, append(args[:len(args):len(args)], "--mode", "observe")...)
+				effects, err := n.replaceReaper(ctx, 0, append(slices.Clip(args), "--mode", "observe")...)
 				if err != nil {
 					return effects, err
 				}
@@ -106,7 +107,7 @@ func (n *Node) kill(ctx context.Context, pause time.Duration) ([]model.Effect, e
 		return nil, err
 	}
 	err := n.awaitReaper(ctx)
-	return possibly(since, "", model.Down, model.AgesMayRestart, model.OptionsChanged), err
+	return possibly(since, model.Down, model.AgesMayRestart, model.OptionsChanged), err
 }
 
 // replaceReaper stops the reaper with SIGTERM, and starts another with other arguments after a pause.
@@ -134,5 +135,5 @@ func (n *Node) replaceReaperBy(ctx context.Context, pause time.Duration, start f
 		return nil, err
 	}
 	err = n.awaitReaper(ctx)
-	return possibly(since, "", model.Down), err
+	return possibly(since, model.Down), err
 }

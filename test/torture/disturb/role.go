@@ -30,7 +30,7 @@ func (n *Node) proveRoleBeforeRestart(ctx context.Context, name string) (effects
 	if err != nil {
 		return nil, err
 	}
-	leak, err := halfCloseIn(path, l, 0)
+	leak, err := halfCloseIn(ctx, path, l, 0)
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}

@@ -30,7 +30,7 @@ func stalls() []Maker {
 					}
 				}
 				err := n.awaitReaper(ctx)
-				return possibly(since, "", model.Down), err
+				return possibly(since, model.Down), err
 			}
 		}),
 		maker("throttled", 2, 6*time.Second, func(r *rand.Rand) run {
@@ -51,7 +51,7 @@ func stalls() []Maker {
 					return nil, err
 				}
 				err = n.awaitReaper(ctx)
-				return possibly(since, "", model.Down), err
+				return possibly(since, model.Down), err
 			}
 		}),
 	}

@@ -43,7 +43,7 @@ func (n *Node) holdUpDestroy(ctx context.Context, name string, times int) (effec
 		}
 	}
 	_, err = n.replaceReaper(ctx, 0, args...)
-	return possibly(since, "", model.Down), errors.Join(wrong, err, s.Err())
+	return possibly(since, model.Down), errors.Join(wrong, err, s.Err())
 }
 
 // sitePolicy is the policy of a namespace of a disturbance's own connections. A client that has shut its direction does not
@@ -62,7 +62,7 @@ func (n *Node) takeOver(ctx context.Context, s *inject.Supervisor, path string) 
 		return err
 	}
 	defer l.Close()
-	leak, err := halfCloseIn(path, l, 0)
+	leak, err := halfCloseIn(ctx, path, l, 0)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (n *Node) takeOver(ctx context.Context, s *inject.Supervisor, path string) 
 			once.Do(func() {
 				leak.reset()
 				var err error
-				second, err = halfCloseIn(path, l, port)
+				second, err = halfCloseIn(ctx, path, l, port)
 				taken <- err
 			})
 			return true
@@ -173,7 +173,7 @@ func listenIn(path string) (l net.Listener, err error) {
 }
 
 // halfCloseIn opens a connection at the path from a client's port, 0 for any, and has its client shut its direction.
-func halfCloseIn(path string, l net.Listener, port int) (h *halfClosed, err error) {
+func halfCloseIn(ctx context.Context, path string, l net.Listener, port int) (h *halfClosed, err error) {
 	var client net.Conn
 	if err := in(path, func() (err error) {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, KeepAlive: -1}
@@ -192,5 +192,5 @@ func halfCloseIn(path string, l net.Listener, port int) (h *halfClosed, err erro
 		h.reset()
 		return nil, err
 	}
-	return h, await(context.Background(), "the server is in CLOSE_WAIT", func(context.Context) (bool, error) { return h.isHalfClosed() })
+	return h, await(ctx, "the server is in CLOSE_WAIT", func(context.Context) (bool, error) { return h.isHalfClosed() })
 }
