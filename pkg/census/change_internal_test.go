@@ -179,6 +179,37 @@ func TestANamespaceDeletedWithoutADELIsNoticedWhenItsPathIsLookedAt(t *testing.T
 	}
 }
 
+// TestARecordThatIsWrittenAgainHasItsPathOpenedAgain has a path that leads elsewhere for a while.
+func TestARecordThatIsWrittenAgainHasItsPathOpenedAgain(t *testing.T) {
+	w := newTestWatcher(t)
+	ns, elsewhere := nstest.New(t), nstest.New(t)
+	link := filepath.Join(t.TempDir(), "netns")
+	to := func(ns *nstest.NS) {
+		t.Helper()
+		if err := os.Symlink(ns.Path(), link+".new"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(link+".new", link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	to(ns)
+	r := putIn(t, w, ns, "a", func(r *state.Record) { r.Netns.Path = link })
+	step(t, w, turn{all: true})
+	for _, tc := range []struct {
+		to     *nstest.NS
+		active int
+	}{{elsewhere, 0}, {ns, 1}} {
+		to(tc.to)
+		if err := w.Store.Put(r); err != nil { // the same content
+			t.Fatal(err)
+		}
+		if u, _ := step(t, w, turn{files: []string{fileName(r)}}); u.Active != tc.active || len(u.Inert) != 1-tc.active || len(u.Namespaces) != 1 {
+			t.Errorf("%d active, %d inert, %d namespaces have changed, want %d active", u.Active, len(u.Inert), len(u.Namespaces), tc.active)
+		}
+	}
+}
+
 func TestAHoldReachesTheNamespacesThatItNames(t *testing.T) {
 	w := newTestWatcher(t)
 	ns, other := nstest.New(t), nstest.New(t)

@@ -143,8 +143,9 @@ func (r *Reader) readOnce(ctx context.Context, root *os.Root, fresh bool) (chang
 	return append(changed, r.removeOthers(present)...), whole, nil
 }
 
-// Read reads the files of these names, whether they have changed or not, and returns the names of the files that are different now or
-// absent. If the directory is another one than ReadAll has read, it reads all files.
+// Read reads the files of these names, whether they have changed or not, and returns their names: a file that was written again with
+// the same content may mean that its netns's path leads elsewhere now. If the directory is another one than ReadAll has read, it reads
+// all files.
 func (r *Reader) Read(ctx context.Context, names []string) (changed []string, err error) {
 	root, err := r.store.openDir()
 	if err != nil {
@@ -171,7 +172,7 @@ func (r *Reader) Read(ctx context.Context, names []string) (changed []string, er
 		if err != nil || !stamp.ShowsChangesAfter(at) {
 			stamp = hostfs.Stamp{}
 		}
-		if isChanged, _ := r.read(root, name, stamp); isChanged {
+		if isChanged, isAbsent := r.read(root, name, stamp); isChanged || !isAbsent {
 			changed = append(changed, name)
 		}
 	}
