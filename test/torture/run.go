@@ -37,7 +37,7 @@ const (
 func bounds() model.Bounds {
 	return model.Bounds{
 		Reaction: 1500 * time.Millisecond, Propagation: time.Second, Answer: 1700 * time.Millisecond, MinGrace: minGrace,
-		LookAge: time.Millisecond, Thaw: 31 * time.Second,
+		LookAge: time.Millisecond, Thaw: 31 * time.Second, AskRetry: 11 * time.Second,
 	}
 }
 

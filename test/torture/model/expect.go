@@ -114,7 +114,7 @@ func (r *Run) breakpoints(s *Socket) []Time {
 			add(e.Span.Before, e.Span.After, e.Span.After+ownersAge, e.Span.After+r.Bounds.Thaw)
 		}
 		if p.End != nil {
-			add(p.End.From, p.End.To)
+			add(p.End.From, p.End.To, r.looked(p.Netns, p.End.To))
 		}
 	}
 	add(s.Until)

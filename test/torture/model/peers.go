@@ -84,6 +84,11 @@ func (r *Run) mustAsk(s *Socket, now Time) (Time, bool) {
 		gap = min(2*gap, max(maxGap, late.askPatience))
 	}
 	at := plus(plus(last, offset), gap/2) // not earlier than half a gap after the last answer
+	for i := range r.Effects {            // a question that could not be asked is asked again later
+		if e := &r.Effects[i]; (e.Kind == Down || e.Kind == Unasked) && e.affects(s.Netns) && e.Since <= now && at >= e.Since {
+			at = max(at, plus(e.Until, r.Bounds.AskRetry))
+		}
+	}
 	if p.silent {
 		at = plus(at, time.Duration(late.probes)*late.probeSpacing)
 	}
@@ -95,6 +100,9 @@ func (r *Run) mustAsk(s *Socket, now Time) (Time, bool) {
 func (r *Run) sparedUntil(s *Socket, now Time, how reading) Time {
 	p := s.Partner
 	if p == nil {
+		return 0
+	}
+	if e := p.End; e != nil && (how == permissive && e.From <= now || how == conservative && r.looked(p.Netns, e.To) <= now) {
 		return 0
 	}
 	x := r.at(p, now, how)

@@ -94,6 +94,8 @@ type Bounds struct {
 	Propagation time.Duration
 	// Answer is the longest time from a question to the reset that a gone peer answers.
 	Answer time.Duration
+	// AskRetry is the time after which a peer that could not be asked is asked again.
+	AskRetry time.Duration
 	// LookAge is the age of the last look at a socket when it is destroyed.
 	LookAge time.Duration
 	// Thaw is the longest time until a reaper notices that frozen owners run again.
