@@ -22,8 +22,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// runTimeout bounds one run, which usually takes a few milliseconds. Only tests change it.
-var runTimeout = 5 * time.Second
+// runTimeout bounds one run, which usually takes a few milliseconds, and seconds on a node that is overloaded. Only tests change it.
+var runTimeout = 30 * time.Second
 
 // outputDelay bounds the wait for the end of a plugin's output after its exit. On a busy machine a process that is being
 // started can have the same pipe for a moment.
