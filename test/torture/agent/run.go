@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
@@ -74,9 +73,7 @@ func Run(in io.Reader, out io.Writer) error {
 func (a *agent) send(answer Answer) {
 	a.out.Lock()
 	defer a.out.Unlock()
-	if err := a.out.Encode(answer); err != nil {
-		os.Exit(1) // the test is gone
-	}
+	_ = a.out.Encode(answer) // the test may be gone, which ends the orders too
 }
 
 // witnessInterval bounds how long the witness waits, and so how exactly it knows when a connection ended on an idle machine.

@@ -380,7 +380,7 @@ func (r *Run) registered(netns string, now Time, how reading) bool {
 	for _, changes := range ns.Attachments {
 		policies := r.policies(netns, changes, now)
 		none := slices.Contains(policies, nil)
-		if how == permissive && !(none && len(policies) == 1) || how == conservative && !none {
+		if !none || how == permissive && len(policies) > 1 {
 			return true
 		}
 	}

@@ -3,10 +3,7 @@
 
 package model
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // begins are the starts of a socket's idle time by the two clocks, the frozen time included.
 type begins struct {
@@ -143,12 +140,6 @@ func (m Match) matches(f facts, command string) (matches, certain bool) {
 		return true, true
 	}
 	return true, !f.roleUnknown
-}
-
-// namesRole reports whether a policy has a rule or an exemption for a role.
-func (p *Policy) namesRole() bool {
-	return slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.Match.Role != 0 }) ||
-		slices.ContainsFunc(p.Exempt, func(m Match) bool { return m.Role != 0 })
 }
 
 // plus adds a patience to a time: Forever and Never stay.

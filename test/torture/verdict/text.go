@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/halfclose/halfclose/test/torture/model"
@@ -85,14 +86,11 @@ func when(t, start model.Time) string {
 }
 
 func intervals(all []model.Interval, start model.Time) string {
-	text := "["
-	for i, v := range all {
-		if i > 0 {
-			text += ", "
-		}
-		text += when(v.From, start) + " to " + when(v.To, start)
+	texts := make([]string, 0, len(all))
+	for _, v := range all {
+		texts = append(texts, when(v.From, start)+" to "+when(v.To, start))
 	}
-	return text + "]"
+	return "[" + strings.Join(texts, ", ") + "]"
 }
 
 func policyText(p *model.Policy) string {

@@ -91,15 +91,6 @@ func (t *track) hasEnded(a agent.Answer) {
 	close(t.ended)
 }
 
-func (t *track) isOver() bool {
-	select {
-	case <-t.ended:
-		return true
-	default:
-		return false
-	}
-}
-
 // playConnection plays the script of a connection.
 func (w *World) playConnection(ctx context.Context, n *namespace, p *plan.Connection) error {
 	if w.sleepUntil(ctx, p.At) != nil || n.isDeleted() {
@@ -235,7 +226,7 @@ func (c *connection) connect(l *listener, server, client *end, to netip.AddrPort
 	c.w.noteClient(p.ID, c.client)
 	clientPort := port(connected.Local)
 	if p.Unqueued {
-		c.follow(server, client, clientPort, to.Port(), false)
+		c.follow(server, clientPort, to.Port(), false)
 		return nil
 	}
 	accepted, err := server.process.order(agent.Order{Op: agent.Accept, Conn: server.name, Listener: l.name, Options: c.optionsOf(server)})
@@ -243,7 +234,7 @@ func (c *connection) connect(l *listener, server, client *end, to netip.AddrPort
 		return err
 	}
 	server.options = accepted.Options
-	c.follow(server, client, clientPort, to.Port(), true)
+	c.follow(server, clientPort, to.Port(), true)
 	return nil
 }
 
@@ -274,7 +265,7 @@ func (c *connection) optionsOf(e *end) *agent.Options {
 }
 
 // follow begins to follow the ends in the namespace.
-func (c *connection) follow(server, client *end, clientPort, serverPort uint16, accepted bool) {
+func (c *connection) follow(server *end, clientPort, serverPort uint16, accepted bool) {
 	follow := func(e *end) {
 		s := &model.Socket{
 			ID: e.name, Kind: c.plan.Kind, Netns: c.ns.plan.Name, Loopback: c.plan.Loopback, Accepted: true,

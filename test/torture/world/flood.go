@@ -73,7 +73,7 @@ func (w *World) Vanish(_ context.Context, name string) error {
 	n.deleted, n.vanished = true, model.Now()
 	n.mu.Unlock()
 	for _, p := range n.processes() {
-		err = errors.Join(err, p.stop())
+		p.stop()
 	}
 	return errors.Join(err, node.DeleteNetns(name))
 }

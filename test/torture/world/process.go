@@ -65,7 +65,8 @@ func startProcess(path, command string) (*process, error) {
 	}
 	go p.receive(json.NewDecoder(stdout))
 	if _, err := p.order(agent.Order{Op: agent.Rename, Address: command}); err != nil {
-		return nil, errors.Join(err, p.stop())
+		p.stop()
+		return nil, err
 	}
 	return p, nil
 }
@@ -132,12 +133,11 @@ func (p *process) order(o agent.Order) (agent.Answer, error) {
 var errGone = errors.New("the process is gone")
 
 // stop kills the process and waits until it is gone.
-func (p *process) stop() error {
+func (p *process) stop() {
 	_ = p.cmd.Process.Kill() // it may have exited
 	<-p.gone
 	_ = p.stdin.Close()
 	_ = p.cmd.Wait()
-	return nil
 }
 
 // strays returns the events for closed descriptors.

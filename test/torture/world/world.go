@@ -60,7 +60,8 @@ func New(cfg Config) (*World, error) {
 // Close ends the peers.
 func (w *World) Close() error {
 	w.witnessStrays(w.outside)
-	return errors.Join(w.outside.stop(), node.DeleteNetns(outside))
+	w.outside.stop()
+	return node.DeleteNetns(outside)
 }
 
 // Play carries out the plan of all namespaces, and returns when all have ended.
@@ -288,7 +289,7 @@ func (w *World) remove(ctx context.Context, n *namespace) error {
 	var errs []error
 	for _, p := range n.processes() {
 		w.witnessStrays(p)
-		errs = append(errs, p.stop())
+		p.stop()
 	}
 	for _, f := range n.freezers {
 		errs = append(errs, removeFreezer(f))
