@@ -35,11 +35,11 @@ func faultProfiles() []Profile {
 			Adjust: destroySoon,
 		},
 		{
-			Name: "options-not-restored", Connections: 20, Disturbances: none, Adjust: askSoon,
+			Name: "options-not-restored", Connections: 6, Disturbances: none, Adjust: askSoon,
 			Kinds: map[string]int{"computing-too-long": 2, "peer-answers-late": 1, "close-wait-leak": 2, "fin-wait2-leak": 1},
 		},
 		{
-			Name: "answer-of-another-socket", Connections: 40, Disturbances: none,
+			Name: "answer-of-another-socket", Connections: 20, Disturbances: none,
 			Kinds: map[string]int{"peer-vanishes": 1, "peer-forgets": 2, "close-wait-leak": 2},
 			Adjust: func(r *rand.Rand, p *model.Policy) {
 				askSoon(r, p)
