@@ -131,7 +131,9 @@ func (r *runner) firstFault(f fault, programs string) time.Duration {
 	return math.MaxInt64
 }
 
-func (r *runner) logDir(f fault, programs string) string { return filepath.Join(r.logs, f.Name+"-"+programs) }
+func (r *runner) logDir(f fault, programs string) string {
+	return filepath.Join(r.logs, f.Name+"-"+programs)
+}
 
 // test runs the torture test, and reports whether it has found something wrong.
 func (r *runner) test(ctx context.Context, f fault, programs string) (found bool, output string, err error) {
