@@ -72,7 +72,7 @@ func reportNetnsCookie(err error) Finding {
 	switch {
 	case err == nil:
 	case errors.Is(err, unix.ENOPROTOOPT):
-		f.Level, f.What = Warn, "this kernel has no SO_NETNS_COOKIE: namespaces are distinguished by inode number alone, and inode numbers are reused"
+		f.Level, f.What = Warn, "this kernel has no SO_NETNS_COOKIE: namespaces are distinguished by inode number, which is reused, and the time of their mount"
 		f.Do = "use Linux 5.14 or later"
 	default:
 		f.Level, f.What = Warn, fmt.Sprintf("SO_NETNS_COOKIE fails: %v", err)

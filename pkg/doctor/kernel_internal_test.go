@@ -28,7 +28,7 @@ func TestKernelsAreCheckedByTheirFeatures(t *testing.T) {
 		{"one with two digits", func(k *kernel) { k.release = "10.0" }, 0, want{"kernel", OK, "10.0", ""}},
 		{"one without a number", func(k *kernel) { k.release = "next" }, 0, want{"kernel", Info, `"next"`, "try each feature"}},
 		{"one without a release", func(k *kernel) { k.release = "" }, 0, want{"kernel", Info, `""`, "try each feature"}},
-		{"one without netns cookies", func(k *kernel) { k.netnsCookie = unix.ENOPROTOOPT }, 1, want{"netns-cookie", Warn, "inode number alone", "5.14"}},
+		{"one without netns cookies", func(k *kernel) { k.netnsCookie = unix.ENOPROTOOPT }, 1, want{"netns-cookie", Warn, "inode number, which is reused", "5.14"}},
 		{"one whose socket option is refused", func(k *kernel) { k.netnsCookie = unix.EPERM }, 1, want{"netns-cookie", Warn, "operation not permitted", "seccomp"}},
 		{"one without openat2", func(k *kernel) { k.openat2 = unix.ENOSYS }, 2, want{"openat2", Info, "--host-root", "5.6"}},
 		{"one whose openat2 is refused", func(k *kernel) { k.openat2 = unix.EPERM }, 2, want{"openat2", Info, "refused", "seccomp"}},

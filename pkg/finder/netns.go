@@ -14,7 +14,10 @@ import (
 // once a finder has it.
 type Netns struct {
 	Identity netns.Identity
-	Paths    []string      // that may lead to it, the likeliest first
+	Paths    []string // that may lead to it, the likeliest first
+	// Recorded is when it was recorded last; zero if unknown. On a kernel without netns cookies, a namespace that was mounted
+	// at a path later is another one.
+	Recorded time.Time
 	Interval time.Duration // between two sweeps; 0 if no policy acts on any socket
 	Patience time.Duration // the shortest of any of its sockets
 	// Repair is the interval at which a finder with notifications reads all sockets, to find those without one. 0 is Interval.

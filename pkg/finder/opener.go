@@ -6,6 +6,7 @@ package finder
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,7 +20,7 @@ type Opener struct {
 }
 
 // Open opens a sock_diag socket in n and in no other network namespace: it compares the file at a path with
-// n.Identity, by device and inode before it enters and by cookie afterwards. If n is at none of its paths any
+// n.Identity, by device and inode before it enters and by cookie afterwards; without a cookie, by n.Recorded. If n is at none of its paths any
 // more, netns.IsGone(err). It needs CAP_SYS_ADMIN.
 //
 // The socket pins the network namespace, so the caller closes it after one operation.
@@ -32,7 +33,7 @@ func (o Opener) Open(n Netns) (*inetdiag.Conn, error) {
 func (o Opener) openIf(n Netns, condition func() bool) (*inetdiag.Conn, error) {
 	var gone, other []error
 	for _, path := range n.Paths {
-		conn, err := o.openPath(path, n.Identity, condition)
+		conn, err := o.openPath(path, n.Identity, n.Recorded, condition)
 		switch {
 		case err == nil:
 			return conn, nil
@@ -48,7 +49,7 @@ func (o Opener) openIf(n Netns, condition func() bool) (*inetdiag.Conn, error) {
 	return nil, errors.Join(gone...)
 }
 
-func (o Opener) openPath(path string, want netns.Identity, condition func() bool) (*inetdiag.Conn, error) {
+func (o Opener) openPath(path string, want netns.Identity, recorded time.Time, condition func() bool) (*inetdiag.Conn, error) {
 	h, err := o.Root.Open(path)
 	if err != nil {
 		return nil, err
@@ -56,6 +57,15 @@ func (o Opener) openPath(path string, want netns.Identity, condition func() bool
 	defer h.Close()
 	if !h.Stat().Same(want) {
 		return nil, fmt.Errorf("%s: %w", path, netns.ErrMismatch)
+	}
+	if want.Cookie == 0 && !recorded.IsZero() { // the kernel reuses inode numbers, and may have no cookies
+		since, ok, err := h.MountedSince()
+		if ok && since.After(recorded) {
+			err = fmt.Errorf("%w: mounted at %v, recorded at %v", netns.ErrMismatch, since, recorded)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
 	}
 	var conn *inetdiag.Conn
 	err = h.Do(func() (err error) {

@@ -6,6 +6,7 @@ package finder_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -57,5 +58,45 @@ func TestTryOpen(t *testing.T) {
 		nstest.NeedPrivilege(t, "enter a network namespace", err)
 	} else if err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWithoutACookieANamespaceMountedAfterItsRecordIsAnother(t *testing.T) {
+	root, err := netns.NewRoot("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	point, ns := nstest.NewMountPoint(t), nstest.New(t)
+	point.Mount(t, ns)
+	n := target(t, ns)
+	n.Identity.Cookie, n.Paths = 0, []string{point.Path}
+	unmounted := n
+	unmounted.Paths = []string{"/proc/self/ns/net"}
+	own, err := netns.OpenOwn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unmounted.Identity = own.Stat()
+	own.Close()
+	for _, tt := range []struct {
+		name     string
+		n        finder.Netns
+		recorded time.Time
+		gone     bool
+	}{
+		{"recorded after the mount", n, time.Now().Add(time.Hour), false},
+		{"recorded before the mount", n, time.Now().Add(-time.Hour), true},
+		{"recorded at an unknown time", n, time.Time{}, false},
+		{"at a path that is no mount", unmounted, time.Now().Add(-time.Hour), false},
+	} {
+		tt.n.Recorded = tt.recorded
+		conn, err := finder.Opener{Root: root}.Open(tt.n)
+		if (err != nil) != tt.gone || tt.gone != netns.IsGone(err) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if conn != nil {
+			conn.Close()
+		}
 	}
 }

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -171,6 +173,23 @@ func (h *Handle) Close() error {
 
 // FD returns the file descriptor of the namespace, which Close closes.
 func (h *Handle) FD() int { return int(h.ns) }
+
+// MountedSince returns a time before which no mount led to the namespace at the opened path. ok is false if that is no mount,
+// as /proc/PID/ns/net: the kernel drops the file of a namespace that is neither mounted nor open, and creates it again.
+func (h *Handle) MountedSince() (since time.Time, ok bool, err error) {
+	name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", h.ns))
+	if err != nil {
+		return time.Time{}, false, fmt.Errorf("read the name of an open network namespace: %w", err)
+	}
+	if strings.HasPrefix(name, "net:[") {
+		return time.Time{}, false, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(h.ns), &st); err != nil {
+		return time.Time{}, false, fmt.Errorf("stat an open network namespace: %w", err)
+	}
+	return time.Unix(st.Ctim.Unix()), true, nil
+}
 
 // Stat returns the identity without the cookie. It needs no privilege beyond what Open needed.
 func (h *Handle) Stat() Identity { return h.id }

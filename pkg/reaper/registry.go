@@ -145,6 +145,11 @@ func (ns *registered) take(n *census.Namespace) (isRejudged bool) {
 	}
 	ns.namesCommands = slices.ContainsFunc(ns.policies, namesCommands)
 	ns.own = finder.NewNetns(n.Identity, paths(n.Records), ns.policies)
+	for _, r := range n.Records {
+		if r.Time.After(ns.own.Recorded) {
+			ns.own.Recorded = r.Time
+		}
+	}
 	return was != nil && (!reflect.DeepEqual(was, ns.policies) || wasBlocked != (len(ns.blockers) > 0))
 }
 

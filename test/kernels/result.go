@@ -104,7 +104,9 @@ func findingsOf(name string, events []plan.Event) ([]finding, error) {
 		}
 	}
 	var report struct{ Findings []finding }
-	if err := json.Unmarshal([]byte(printed.String()), &report); err != nil {
+	// Before it may come lines on the standard error, about checks that last.
+	begin := max(0, strings.Index("\n"+printed.String(), "\n{\n"))
+	if err := json.NewDecoder(strings.NewReader(printed.String()[begin:])).Decode(&report); err != nil {
 		return nil, fmt.Errorf("%s: %w: %.200q", name, err, printed.String())
 	}
 	return slices.DeleteFunc(report.Findings, func(f finding) bool { return !slices.Contains(kernelChecks(), f.Check) }), nil
