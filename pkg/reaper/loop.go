@@ -131,6 +131,7 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 		l.noticeSwitch()
 		if l.netnsChanged {
 			l.netnsChanged = false
+			l.owners.sampleSoon(l.clock.Now())
 			select {
 			case <-targets: // outdated, and not received yet
 			default:

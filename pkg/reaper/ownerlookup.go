@@ -49,10 +49,11 @@ type ownerLookups struct {
 type ownerLookup struct {
 	query      owners.Query
 	candidates []*candidate
-	inodes     []uint32     // of the candidates when the look-up started
-	ends       []*candidate // other ends of connections among the candidates
-	allOwners  bool         // of some candidates all owners must be found
-	sampled    []sampled    // if any, it only reads conditions
+	inodes     []uint32      // of the candidates when the look-up started
+	ends       []*candidate  // other ends of connections among the candidates
+	allOwners  bool          // of some candidates all owners must be found
+	sampled    []sampled     // if any, it only reads conditions
+	stretch    time.Duration // the longest time that the budget may keep the next sample waiting
 
 	found      map[uint32][]owners.Process
 	whole      map[uint32]bool          // the sockets whose owners are all found
@@ -254,11 +255,16 @@ func (o *ownerLookups) sample(at monotime.Time) {
 			}
 		}
 	}
-	o.nextSample = at.Add(max(interval, minSampleInterval))
+	o.nextSample, k.stretch = at.Add(max(interval, minSampleInterval)), max(3*interval, minSampleInterval)
 	if len(k.sampled) > 0 {
 		o.isSampling = true
 		o.samples <- k // never blocks: capacity 1, at most one sample in flight
 	}
+}
+
+// sampleSoon lets the next sample not be later than new policies require.
+func (o *ownerLookups) sampleSoon(at monotime.Time) {
+	o.nextSample = min(o.nextSample, at.Add(minSampleInterval))
 }
 
 // newLookup returns a look-up without candidates. Its scope is the network namespaces of the candidates, and all others if
@@ -373,7 +379,7 @@ func (o *ownerLookups) finishSample(k *ownerLookup, at monotime.Time) {
 	o.isSampling = false
 	if o.readings != nil {
 		o.readings.Spend(at, k.cpu)
-		o.nextSample = max(o.nextSample, at.Add(o.readings.Wait(at)))
+		o.nextSample = max(o.nextSample, at.Add(min(o.readings.Wait(at), k.stretch)))
 	}
 	newer := make(map[*ownerSet]*ownerSet)
 	for _, s := range k.sampled {

@@ -191,7 +191,7 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 				if how == conservative || !r.mayHaveRestarted(s.Netns, since, now) {
 					since = e.Span.Before // a new reaper knows only when the last segment came
 				}
-				x.begins.progress = noticed(e.Span)
+				x.begins.progress, frozen = noticed(e.Span), 0
 				found = r.looked(s.Netns, e.Span.After)
 			}
 		case Progress, Wrote:
