@@ -44,11 +44,11 @@ func (t *tracker) holders(c *candidate, now monotime.Time) (h holders) {
 func (t *tracker) takeFrozen(c *candidate, h *holders, at monotime.Time) {
 	if h.frozenOwn != nil && c.owners == h.own && c.step.phase != phaseDropped {
 		c.owners = h.frozenOwn
-		c.excludeFrozenTime(h.own, at, t.conditionsSince)
+		c.excludeFrozenTime(h.own, at, t.readsConditions)
 	}
 	if o := h.end; h.frozenOther != nil && o.owners == h.other && o.step.phase != phaseDropped {
 		o.owners = h.frozenOther
-		o.excludeFrozenTime(h.other, at, t.conditionsSince)
+		o.excludeFrozenTime(h.other, at, t.readsConditions)
 		t.reconsiderIfJudged(o, at)
 	}
 }

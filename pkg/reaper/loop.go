@@ -71,9 +71,7 @@ func newLoop(cfg Config, w *warnings, h *histograms, boot, kernelProblem string)
 		},
 	}
 	l.owners = l.newOwnerLookups(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now())
-	if l.owners.conditions = cfg.Conditions; cfg.Conditions != nil {
-		l.tracker.conditionsSince = cfg.Clock.Now()
-	}
+	l.owners.conditions, l.tracker.readsConditions = cfg.Conditions, cfg.Conditions != nil
 	l.progress = newProgressBudget(cfg.ProgressBudget, cfg.Clock.Now())
 	l.tracker.histograms = h
 	l.registry.sample = cfg.Sample

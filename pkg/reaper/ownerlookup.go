@@ -370,7 +370,7 @@ func (o *ownerLookups) setOwners(k *ownerLookup, at monotime.Time) {
 			}
 			c.owners = shared[id]
 		}
-		c.excludeFrozenTime(before, at, o.tracker.conditionsSince)
+		c.excludeFrozenTime(before, at, o.tracker.readsConditions)
 	}
 }
 
@@ -391,7 +391,7 @@ func (o *ownerLookups) finishSample(k *ownerLookup, at monotime.Time) {
 			newer[s.owners] = s.owners.withConditions(k.conditions, at)
 		}
 		c.owners = newer[s.owners]
-		c.excludeFrozenTime(s.owners, at, o.tracker.conditionsSince)
+		c.excludeFrozenTime(s.owners, at, o.tracker.readsConditions)
 		o.tracker.reconsiderIfJudged(c, at)
 	}
 }

@@ -315,21 +315,21 @@ func TestIncompleteLookUpDestroysNoSocketThatDependsOnIt(t *testing.T) {
 }
 
 // TestTimeWithoutAReadingOfTheOwnersDoesNotCountAsIdle has a reaper without CPU time for its readings: the owner may have been
-// stopped between two of them that are farther apart than half of the grace and two seconds.
+// stopped between two of them that are farther apart than half of the grace and ten seconds.
 func TestTimeWithoutAReadingOfTheOwnersDoesNotCountAsIdle(t *testing.T) {
-	const grace, found = 40 * time.Second, 12 * time.Second
+	const grace, found = 400 * time.Second, 120 * time.Second
 	for name, tt := range map[string]struct {
 		read time.Duration // after its owners were found
 		want time.Duration
 	}{
-		"a reading in time":         {read: grace/2 + 2*time.Second, want: grace},
-		"a reading that comes late": {read: grace/2 + 3*time.Second, want: grace + grace/2 + 3*time.Second},
+		"a reading in time":         {read: grace/2 + 10*time.Second, want: grace},
+		"a reading that comes late": {read: grace/2 + 11*time.Second, want: grace + grace/2 + 11*time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, ns := newOwningLoop(t, 0)
 			l.tracker.findsOwners = true
 			l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
-			l.tracker.conditionsSince = moment(0)
+			l.tracker.readsConditions = true
 			ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter = policy.Patience(grace), policy.Never
 			look := finder.Seen{Socket: closeWait(7, 0), At: moment(0), Entered: moment(0)}
 			look.Socket.Inode = 7
@@ -354,7 +354,7 @@ func TestASampleWaitsForNoLookUp(t *testing.T) {
 	l, ns := newOwningLoop(t, 0.001)
 	l.tracker.findsOwners = true
 	l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
-	l.tracker.conditionsSince = moment(0)
+	l.tracker.readsConditions = true
 	leakIn(l, ns, 7, moment(0), 3*time.Second)
 	k := nextLook(l, moment(0))
 	k.cpu = time.Minute
@@ -373,7 +373,7 @@ func TestOwnerThatWasStoppedGetsItsWholePatience(t *testing.T) {
 			l, ns := newOwningLoop(t, 0)
 			l.tracker.findsOwners = true
 			l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
-			l.tracker.conditionsSince = moment(0)
+			l.tracker.readsConditions = true
 			const grace = 40 * time.Second
 			ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter = policy.Patience(grace), policy.Never
 			look := finder.Seen{Socket: closeWait(7, 0), At: moment(0), Entered: moment(0)}

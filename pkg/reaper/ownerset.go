@@ -88,16 +88,19 @@ func (h *ownerSet) areAllFrozen() bool {
 	return h != nil && len(h.facts) > 0 && !slices.ContainsFunc(h.facts, func(o policy.Owner) bool { return !o.Frozen })
 }
 
+// maxReadDelay is how late a reading of the owners' conditions may be, whatever the patience: the machine may be busy.
+const maxReadDelay = 10 * time.Second
+
 // maxUnreadTime returns how far apart two readings of the owners' conditions may be, so that the time between them counts as idle.
 // Usually they are a quarter of the patience apart.
 func (c *candidate) maxUnreadTime() time.Duration {
-	return max(c.verdict.deadline.Sub(c.verdict.start), 0)/2 + 2*minSampleInterval
+	return max(c.verdict.deadline.Sub(c.verdict.start), 0)/2 + maxReadDelay
 }
 
 // knowsOwners reports whether a candidate's owners have been looked up, and whether their conditions are read often enough. Otherwise
 // they are looked up before a destroy.
 func (t *tracker) knowsOwners(c *candidate, at monotime.Time) bool {
-	if !c.owners.isKnown(at) || t.conditionsSince.IsZero() || len(c.owners.facts) == 0 || c.verdict.deadline.IsZero() {
+	if !c.owners.isKnown(at) || !t.readsConditions || len(c.owners.facts) == 0 || c.verdict.deadline.IsZero() {
 		return c.owners.isKnown(at)
 	}
 	return at.Sub(c.owners.at) <= c.maxUnreadTime()
@@ -105,21 +108,21 @@ func (t *tracker) knowsOwners(c *candidate, at monotime.Time) bool {
 
 // excludeFrozenTime excludes from a candidate's idle time the time for which its owners were frozen. The kernel counts
 // that time per cgroup, and also before this connection. Where it does not, owners that were found frozen and run now
-// have the whole patience before them. So have owners whose conditions were not read for too long: they may have been frozen.
-// Conditions are read since a time, zero if they are not.
-func (c *candidate) excludeFrozenTime(before *ownerSet, at, since monotime.Time) {
+// have the whole patience before them. So have owners whose conditions were not read for too long under these policies, although
+// the reaper reads them: they may have been frozen.
+func (c *candidate) excludeFrozenTime(before *ownerSet, at monotime.Time, areRead bool) {
 	start := c.history.IdleStart(policy.ClockProgress)
 	idle := at.Sub(start)
 	frozen := c.owners.frozenTime - c.history.Frozen
-	isRead := !since.IsZero() && !c.verdict.deadline.IsZero() && len(c.owners.facts) > 0
+	since := max(start, c.ns.policiesAt)
 	if before != nil && len(before.facts) > 0 {
 		since = max(since, before.at)
 	}
-	unread := at.Sub(max(since, start))
+	unread := at.Sub(since)
 	switch {
 	case before.areAllFrozen():
 		frozen = idle
-	case isRead && unread > c.maxUnreadTime():
+	case areRead && !c.verdict.deadline.IsZero() && len(c.owners.facts) > 0 && unread > c.maxUnreadTime():
 		frozen = max(frozen, unread)
 	}
 	c.history.AddFrozen(min(frozen, idle))

@@ -36,6 +36,7 @@ type registered struct {
 	tried                   bool          // a trial has entered it, or failed to
 	unreachable             string        // why it could not be entered at the last attempt
 	registeredAt            monotime.Time // by this reaper
+	policiesAt              monotime.Time // since then it has these policies
 	longest                 time.Duration // the longest patience since then
 	lastSweep               monotime.Time // when the last complete sweep began
 	sweepLag                time.Duration // delay of that beginning
@@ -99,10 +100,11 @@ func (r *registry) update(u *census.Update, now monotime.Time) (ch changes) {
 		switch {
 		case len(n.Records) > 0 && ns != nil:
 			if ns.take(n) {
+				ns.policiesAt = now
 				ch.repolicy = append(ch.repolicy, ns)
 			}
 		case len(n.Records) > 0:
-			ns = &registered{candidates: make(map[uint64]*candidate), registeredAt: now}
+			ns = &registered{candidates: make(map[uint64]*candidate), registeredAt: now, policiesAt: now}
 			ns.take(n)
 			r.namespaces[n.Identity], ch.targets = ns, true
 		case ns != nil:

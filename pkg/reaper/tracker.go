@@ -34,12 +34,12 @@ type tracker struct {
 	changed   bool                     // since the candidates were last saved
 	events    [numEvents]uint64
 
-	findsOwners     bool          // otherwise owners count as known, and there are none
-	conditionsSince monotime.Time // owners' conditions are read from then on; zero if they are not
-	canAsk          bool          // peers can be asked
-	toAsk           []*candidate  // entered phaseAsking: send the question
-	toCancel        []*candidate  // left it: cancel the question
-	wouldAsk        uint64        // questions that the mode forbade, at most one per idle time
+	findsOwners     bool         // otherwise owners count as known, and there are none
+	readsConditions bool         // the conditions of owners are read
+	canAsk          bool         // peers can be asked
+	toAsk           []*candidate // entered phaseAsking: send the question
+	toCancel        []*candidate // left it: cancel the question
+	wouldAsk        uint64       // questions that the mode forbade, at most one per idle time
 
 	ended     simulate.Table // the idle times of candidates that have ended
 	netnsGone bool           // they end because their network namespace does not exist

@@ -318,7 +318,7 @@ func (r *Run) interval(netns string) time.Duration {
 }
 
 // unnoticed returns for how long an owner may be frozen without notice: few kernels count the frozen time, and the time between two
-// readings of the owners' states counts as idle only if they are at most half of the patience and two seconds apart.
+// readings of the owners' states counts as idle only if they are at most half of the patience and ten seconds apart.
 func (r *Run) unnoticed(netns string) time.Duration {
 	var longest time.Duration
 	for _, changes := range r.Namespaces[netns].Attachments {
@@ -328,7 +328,7 @@ func (r *Run) unnoticed(netns string) time.Duration {
 			}
 		}
 	}
-	return longest/2 + 2*time.Second + r.Bounds.Reaction
+	return longest/2 + 10*time.Second + r.Bounds.Reaction
 }
 
 // longestPatience returns the longest patience that ends.
