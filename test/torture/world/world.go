@@ -150,6 +150,9 @@ type namespace struct {
 	freezers map[*process]*cgroup.Cgroup
 	local    *process // of the other ends of loopback connections
 
+	changing  sync.Mutex // held while the plugin is called
+	isRemoved bool       // no ADD follows
+
 	mu          sync.Mutex
 	listeners   map[string]*listener
 	tracks      map[*process]map[*track]struct{}
@@ -257,6 +260,11 @@ func (n *namespace) isDeleted() bool {
 func (w *World) change(ctx context.Context, n *namespace, ifname string, p *model.Policy) error {
 	w.quiet.RLock()
 	defer w.quiet.RUnlock()
+	n.changing.Lock()
+	defer n.changing.Unlock()
+	if p != nil && n.isRemoved {
+		return nil
+	}
 	command, config := "DEL", conf(model.Policy{Mode: model.Observe, ProbeCount: 1, ProbeInterval: time.Second})
 	if p != nil {
 		command, config = "ADD", conf(*p)
@@ -286,6 +294,9 @@ func (w *World) record(n *namespace, ifname string, c model.Change) {
 
 // remove deletes the namespace as a runtime does: its processes exit, DEL, and its path.
 func (w *World) remove(ctx context.Context, n *namespace) error {
+	n.changing.Lock()
+	n.isRemoved = true
+	n.changing.Unlock()
 	var errs []error
 	for _, p := range n.processes() {
 		w.witnessStrays(p)
