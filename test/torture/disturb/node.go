@@ -48,7 +48,7 @@ type Pods interface {
 	Vanish(ctx context.Context, name string) error
 	// Pause keeps the plan from calling the plugin until resume is called. Add waits for that too.
 	Pause() (resume func())
-	// TryAdd is Add, except that the plugin may fail and the model does not know of it.
+	// TryAdd is Add with failurePolicy ignore, except that the model does not know of it.
 	TryAdd(ctx context.Context, name, ifname string, p model.Policy) error
 	// Pod returns the names of the namespace's pod.
 	Pod(name string) (namespace, pod string)

@@ -237,9 +237,17 @@ func (n *Node) addWithoutSpace(ctx context.Context, k int, lasts time.Duration) 
 		return nil, err
 	}
 	to := model.Now()
+	again := make(map[string]model.Policy) // the plugin drops all records of the pod if it cannot write one
+	for _, ifname := range n.Pods.Ifnames(name) {
+		if p, ok := n.Pods.Policy(name, ifname); ok {
+			again[ifname] = p
+		}
+	}
 	resume()
-	if err := n.Pods.Add(ctx, name, ifname, p); err != nil {
-		return nil, err
+	for ifname, p := range again {
+		if err := n.Pods.Add(ctx, name, ifname, p); err != nil {
+			return nil, err
+		}
 	}
 	if err := n.awaitReaper(ctx); err != nil {
 		return nil, err

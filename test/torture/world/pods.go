@@ -67,7 +67,9 @@ func (w *World) TryAdd(ctx context.Context, name, ifname string, p model.Policy)
 	if err != nil {
 		return err
 	}
-	return w.plugin(ctx, "ADD", n.plan.Name, ifname, n.path, conf(p))
+	c := conf(p)
+	c["failurePolicy"] = "ignore"
+	return w.plugin(ctx, "ADD", n.plan.Name, ifname, n.path, c)
 }
 
 // Policy implements disturb.Pods.
