@@ -62,7 +62,7 @@ func (p Profile) kind(r *rand.Rand) kind {
 func soak() Profile {
 	return Profile{Name: "soak", Connections: 30, Disturbances: map[string]int{
 		"policy-file-observes": 2, "policy-file-wrong": 2, "policy-file-gone": 2, "node-switch": 1, "pod-switch": 2, "namespace-switch": 2,
-		"switch-that-ends": 2, "added-again": 3, "record-damaged": 1, "vanished": 1,
+		"switch-that-ends": 2,
 	}}
 }
 
