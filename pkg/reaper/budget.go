@@ -27,7 +27,8 @@ func newBudget(perSecond int) *budget {
 }
 
 // share returns how many sockets may be destroyed now in one of n network namespaces, at most limit. wanted is the
-// number of waiting sockets in all of them.
+// number of waiting sockets in all of them. It is a batch if the budget has that many: to enter a network namespace for each
+// socket costs more than the destroys.
 func (b *budget) share(now time.Time, wanted, n, limit int) int {
 	if b.limiter == nil {
 		return limit
@@ -37,7 +38,8 @@ func (b *budget) share(now time.Time, wanted, n, limit int) int {
 		return 0
 	}
 	b.collecting = false
-	return min(limit, max(1, int(b.limiter.TokensAt(now))/max(1, n)))
+	tokens := int(b.limiter.TokensAt(now))
+	return min(limit, max(1, tokens/max(1, n), min(tokens, destroyBatch)))
 }
 
 // spend subtracts n destroys.

@@ -81,8 +81,8 @@ func TestBudgetShares(t *testing.T) {
 	for name, tc := range map[string]struct{ perSecond, wanted, namespaces, limit, want int }{
 		"no bound gives all that may be asked for":     {0, 1000, 3, 256, 256},
 		"what there is, to one":                        {1000, 1000, 1, 256, 20},
-		"what there is, in equal parts":                {1000, 1000, 4, 256, 5},
-		"at least one, to the first of many":           {1000, 1000, 500, 256, 1},
+		"what there is, in equal parts":                {2000, 1000, 4, 256, 10},
+		"at least a batch, to the first of many":       {1000, 1000, 500, 256, destroyBatch},
 		"no more than asked for":                       {1000, 1000, 1, 3, 3},
 		"for no namespace at all it is as for one":     {1000, 1000, 0, 256, 20},
 		"a small bound gives one at a time":            {5, 60, 3, 256, 1},

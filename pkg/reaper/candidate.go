@@ -17,14 +17,12 @@ type candidate struct {
 	history policy.History // of all looks
 	shown   shown          // by the last look
 	index   int32          // in the agenda, -1 if it has no due time
-	// inProgressQ is set while it is in tracker.progressQ.
-	inProgressQ bool
-	verdict     verdict // on the last look
-	step        step
-	owners      *ownerSet     // of shown.inode; nil if they were not looked up
-	excused     monotime.Time // lateness counts from this time at the earliest
-	nextEnd     *candidate    // in the same bucket of the index of ends
-	idle        simulate.Track
+	verdict verdict        // on the last look
+	step    step
+	owners  *ownerSet     // of shown.inode; nil if they were not looked up
+	excused monotime.Time // lateness counts from this time at the earliest
+	nextEnd *candidate    // in the same bucket of the index of ends
+	idle    simulate.Track
 }
 
 // shown has the fields of the last look that are not part of the history: enough to judge the socket again and to list it.

@@ -40,6 +40,7 @@ type ownerLookups struct {
 	nextSample monotime.Time // see sample
 	unsampled  []*candidate  // that the last sample wanted to read, and whose owners are unknown
 	lookahead  time.Duration // before its deadline a candidate is looked up
+	perSecond  int           // destroys; 0: no limit
 
 	lastFullWalk monotime.Time // that found no owner for some socket
 	failures     int           // look-ups in a row that failed and found no owner at all
@@ -76,8 +77,11 @@ const (
 	ownersLifetime = 30 * time.Second
 	// unfoundLifetime is the same if no owner was found and there may be others.
 	unfoundLifetime = 5 * time.Second
-	// maxLookupSockets bounds the sockets of a look-up.
-	maxLookupSockets = 8192
+	// maxLookupSockets bounds the sockets of a look-up. Its cost depends on the descriptors of the processes, and hardly on the
+	// number of sockets.
+	maxLookupSockets = 32_768
+	// maxQueueLifetime bounds how long owners count as known because the rate limit lets their sockets wait.
+	maxQueueLifetime = 10 * time.Minute
 	// maxDescriptorSockets bounds the sockets of a look-up that returns descriptors too, which share no memory.
 	maxDescriptorSockets = 256
 	// fullWalkInterval is the time between two walks over all processes for sockets without an owner in their network
@@ -92,7 +96,7 @@ const (
 
 func (l *loop) newOwnerLookups(source owners.Resolver, budget float64, now monotime.Time) ownerLookups {
 	o := ownerLookups{
-		tracker: &l.tracker, registry: l.registry, log: l.log, warnings: l.warnings, source: source,
+		tracker: &l.tracker, registry: l.registry, log: l.log, warnings: l.warnings, source: source, perSecond: l.cfg.MaxDestroysPerSecond,
 		lookahead: minLookahead, requests: make(chan *ownerLookup, 1), samples: make(chan *ownerLookup, 1), results: make(chan *ownerLookup, 2),
 	}
 	if budget > 0 {
@@ -247,7 +251,7 @@ func (o *ownerLookups) sample(at monotime.Time) {
 			}
 			interval = min(interval, patience/16)
 			switch {
-			case !c.step.phase.isJudged() || at.Sub(c.verdict.start) < patience/4:
+			case !c.step.phase.isJudged() && c.step.phase != phaseOverBudget || at.Sub(c.verdict.start) < patience/4:
 			case c.owners == nil && len(o.unsampled) < maxLookupSockets:
 				o.unsampled = append(o.unsampled, c)
 			case c.owners != nil && len(c.owners.list) > 0 && at.Sub(c.owners.at) >= patience*3/16: // the next sample would be later than a quarter
@@ -343,13 +347,27 @@ func (o *ownerLookups) finish(k *ownerLookup, at monotime.Time) {
 	}
 }
 
+// lifetimes returns how long found owners count as known: those of sockets whose policies name commands, and all others. The list
+// of the others' owners is only shown, and tells whose conditions to read; those are read again before a destroy. So it stays
+// valid while the sockets wait for the rate limit. Otherwise, with more sockets due than the rate limit allows within a lifetime, each
+// would need another look-up when its turn comes, and none would be destroyed.
+func (o *ownerLookups) lifetimes(k *ownerLookup) (named, others time.Duration) {
+	named = max(ownersLifetime, o.lookahead)
+	if o.perSecond == 0 {
+		return named, named
+	}
+	waiting := o.tracker.budgetQ.Len() + o.tracker.examineQ.Len() + o.tracker.ownersQ.Len() + len(k.candidates)
+	return named, max(named, min(2*time.Duration(waiting)*time.Second/time.Duration(o.perSecond), maxQueueLifetime))
+}
+
 // setOwners stores the found owners with the candidates.
 func (o *ownerLookups) setOwners(k *ownerLookup, at monotime.Time) {
-	lifetime := max(ownersLifetime, o.lookahead)
+	lifetime, othersLifetime := o.lifetimes(k)
 	none, noneWhole := newOwnerSet(k, nil, false, at, unfoundLifetime), newOwnerSet(k, nil, true, at, lifetime)
 	type key struct {
 		first *owners.Process
 		whole bool
+		named bool // its policies name commands
 	}
 	shared := map[key]*ownerSet{} // the same list of processes: the same set
 	for i, c := range k.candidates {
@@ -364,9 +382,12 @@ func (o *ownerLookups) setOwners(k *ownerLookup, at monotime.Time) {
 			c.owners = noneWhole
 		}
 		if found := k.found[c.shown.inode]; len(found) > 0 {
-			id := key{&found[0], whole}
+			id, valid := key{&found[0], whole, c.ns.namesCommands}, othersLifetime
+			if id.named {
+				valid = lifetime
+			}
 			if shared[id] == nil {
-				shared[id] = newOwnerSet(k, found, whole, at, lifetime)
+				shared[id] = newOwnerSet(k, found, whole, at, valid)
 			}
 			c.owners = shared[id]
 		}

@@ -176,3 +176,32 @@ func TestFailedOwnerLookUpsAreLoggedOnce(t *testing.T) {
 		t.Errorf("it says %s", said)
 	}
 }
+
+// TestOwnersStayKnownWhileTheirSocketsWaitForTheRateLimit has sockets due together for 100 s of the rate limit. Without rules by
+// command, one look-up serves them all: else each would expire before its turn comes, and none would be destroyed.
+func TestOwnersStayKnownWhileTheirSocketsWaitForTheRateLimit(t *testing.T) {
+	const sockets, perSecond = 2000, 20
+	for name, named := range map[string]bool{"without commands in the policies": false, "with commands": true} {
+		t.Run(name, func(t *testing.T) {
+			l, ns := newOwningLoop(t, 0)
+			l.owners.perSecond, ns.namesCommands = perSecond, named
+			for i := range uint64(sockets) {
+				leakIn(l, ns, i+1, moment(0), time.Second)
+			}
+			k := nextLook(l, moment(0))
+			if len(k.query.Inodes) != sockets {
+				t.Fatalf("it looks for %d owners", len(k.query.Inodes))
+			}
+			answer(l, k, moment(0), owners.Process{PID: 42})
+			known := 0
+			for _, c := range ns.candidates {
+				if l.tracker.knowsOwners(c, moment(sockets/perSecond*time.Second)) {
+					known++
+				}
+			}
+			if want := map[bool]int{true: 0, false: sockets}[named]; known != want {
+				t.Errorf("when the last one's turn comes the owners of %d are known, want %d", known, want)
+			}
+		})
+	}
+}

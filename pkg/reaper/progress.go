@@ -29,8 +29,8 @@ func (t *tracker) awaitsProgress(c *candidate, now monotime.Time) (due monotime.
 func (t *tracker) queueForProgress(c *candidate, due monotime.Time) {
 	c.step.dueAt = due
 	t.schedule(c)
-	if !c.inProgressQ {
-		c.inProgressQ = true
+	if _, ok := t.inProgressQ[c]; !ok {
+		t.inProgressQ[c] = struct{}{}
 		t.progressQ.Push(c.ns, c)
 	}
 }
@@ -40,7 +40,7 @@ func (t *tracker) takeForProgress(limit int, now monotime.Time) (n int) {
 	for n == 0 && t.progressQ.Len() > 0 {
 		_, list := t.progressQ.Pop(limit)
 		for _, c := range list {
-			c.inProgressQ = false
+			delete(t.inProgressQ, c)
 			if _, ok := t.awaitsProgress(c, now); ok { // otherwise its phase or its verdict has changed since
 				t.handle(c, eventTimeCame, now)
 				n++

@@ -6,6 +6,7 @@ package reaper
 import (
 	"cmp"
 	"iter"
+	"maps"
 
 	"github.com/halfclose/halfclose/internal/heap"
 	"github.com/halfclose/halfclose/internal/rotation"
@@ -29,10 +30,12 @@ type tracker struct {
 	ownersQ  *candidateQueue        // candidates in phaseUnowned, and some that have left it
 	// progressQ has candidates in phaseTimed, and some that have left it: see queueForProgress.
 	progressQ *candidateQueue
-	ends      ends
-	toSelect  map[*registered]struct{} // where the selection of above rules may have changed
-	changed   bool                     // since the candidates were last saved
-	events    [numEvents]uint64
+	// inProgressQ has the candidates of progressQ: a field of the candidate would make each of them 32 bytes larger.
+	inProgressQ map[*candidate]struct{}
+	ends        ends
+	toSelect    map[*registered]struct{} // where the selection of above rules may have changed
+	changed     bool                     // since the candidates were last saved
+	events      [numEvents]uint64
 
 	findsOwners     bool         // otherwise owners count as known, and there are none
 	readsConditions bool         // the conditions of owners are read
@@ -55,7 +58,7 @@ func newTracker() tracker {
 			func(a, b *candidate) bool { return a.step.dueAt < b.step.dueAt },
 			func(c *candidate, i int) { c.index = int32(i) }),
 		histograms: newHistograms(),
-		examineQ:   newCandidateQueue(), budgetQ: newCandidateQueue(), ownersQ: newCandidateQueue(), progressQ: newCandidateQueue(),
+		examineQ:   newCandidateQueue(), budgetQ: newCandidateQueue(), ownersQ: newCandidateQueue(), progressQ: newCandidateQueue(), inProgressQ: make(map[*candidate]struct{}),
 		ends: newEnds(), toSelect: make(map[*registered]struct{}), spared: make(map[policy.Reason]uint64), earlier: make(map[*candidate]*aged),
 		ended: make(simulate.Table),
 	}
@@ -269,6 +272,7 @@ func (t *tracker) forget(ns *registered, now monotime.Time) {
 	t.budgetQ.Drop(ns)
 	t.ownersQ.Drop(ns)
 	t.progressQ.Drop(ns)
+	maps.DeleteFunc(t.inProgressQ, func(c *candidate, _ struct{}) bool { return c.ns == ns })
 }
 
 // queueNotShown handles the candidates that a sweep of their network namespace did not show. They may be closed, or the

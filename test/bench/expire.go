@@ -132,7 +132,7 @@ func (row *ExpireRow) beside(ctx context.Context, o options, nd *netnsSet, flags
 // destroying waits until a reaper has destroyed this number of sockets, and returns when it did the first and the last, each
 // within the interval of its questions.
 func destroying(ctx context.Context, client *admin.Client, want uint64) (first, last time.Duration, err error) {
-	err = poll(ctx, 10*patience, 100*time.Millisecond, fmt.Sprintf("%d sockets are destroyed", want), func() (bool, error) {
+	err = poll(ctx, 10*patience, time.Second/4, fmt.Sprintf("%d sockets are destroyed", want), func() (bool, error) {
 		asked := monotonic()
 		status, err := client.Status(ctx)
 		if err != nil {
