@@ -10,6 +10,8 @@ import (
 	"runtime"
 
 	"github.com/vishvananda/netns"
+
+	"github.com/halfclose/halfclose/internal/thread"
 )
 
 // NetnsDir is the directory of named network namespaces (ip-netns(8)).
@@ -30,6 +32,21 @@ func AddNetns(name string) (path string, err error) {
 		return "", fmt.Errorf("create network namespace %s: %w", name, err)
 	}
 	return filepath.Join(NetnsDir, name), nil
+}
+
+// In calls fn on a thread in the network namespace at path.
+func In(path string, fn func() error) (err error) {
+	thread.Discard(func() {
+		var h netns.NsHandle
+		if h, err = netns.GetFromPath(path); err != nil {
+			return
+		}
+		defer h.Close()
+		if err = netns.Set(h); err == nil {
+			err = fn()
+		}
+	})
+	return err
 }
 
 // DeleteNetns removes the name. The kernel frees the namespace when no process, socket or open file uses it any more.

@@ -10,9 +10,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/vishvananda/netns"
-
-	"github.com/halfclose/halfclose/internal/thread"
 	"github.com/halfclose/halfclose/test/node"
 	"github.com/halfclose/halfclose/test/torture/model"
 )
@@ -56,7 +53,7 @@ func namespaces() []Maker {
 
 // leakWhereNothingIsRegistered leaks connections in an unregistered namespace, which must stay.
 func (n *Node) leakWhereNothingIsRegistered(ctx context.Context, path string, sockets int) error {
-	if err := in(path, node.SetLoopbackUp); err != nil {
+	if err := node.In(path, node.SetLoopbackUp); err != nil {
 		return err
 	}
 	return n.leaksStay(ctx, path, sockets, "of an unregistered namespace, where a registered one had been")
@@ -95,19 +92,4 @@ func (n *Node) leaksStay(ctx context.Context, path string, sockets int, what str
 		}
 	}
 	return nil
-}
-
-// in calls fn on a thread in the namespace at the path.
-func in(path string, fn func() error) (err error) {
-	thread.Discard(func() {
-		var h netns.NsHandle
-		if h, err = netns.GetFromPath(path); err != nil {
-			return
-		}
-		defer h.Close()
-		if err = netns.Set(h); err == nil {
-			err = fn()
-		}
-	})
-	return err
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/inject"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/test/node"
 	"github.com/halfclose/halfclose/test/torture/model"
 )
 
@@ -165,7 +166,7 @@ func (h *halfClosed) isHalfClosed() (half bool, err error) {
 }
 
 func listenIn(path string) (l net.Listener, err error) {
-	err = in(path, func() (err error) {
+	err = node.In(path, func() (err error) {
 		l, err = net.Listen("tcp4", "127.0.0.1:0")
 		return err
 	})
@@ -175,7 +176,7 @@ func listenIn(path string) (l net.Listener, err error) {
 // halfCloseIn opens a connection at the path from a client's port, 0 for any, and has its client shut its direction.
 func halfCloseIn(ctx context.Context, path string, l net.Listener, port int) (h *halfClosed, err error) {
 	var client net.Conn
-	if err := in(path, func() (err error) {
+	if err := node.In(path, func() (err error) {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, KeepAlive: -1}
 		d.SetMultipathTCP(false)
 		client, err = d.Dial("tcp4", l.Addr().String())

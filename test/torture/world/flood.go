@@ -34,7 +34,7 @@ func (w *World) Flood(ctx context.Context, name string, n int) (end func() error
 		}
 		return errors.Join(w.plugin(context.WithoutCancel(ctx), "DEL", name, "eth0", path, conf(p)), node.DeleteNetns(name))
 	}
-	err = in(path, func() error {
+	err = node.In(path, func() error {
 		l, err := net.Listen("tcp4", "127.0.0.1:0")
 		if err != nil {
 			return err

@@ -14,7 +14,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
-	"github.com/halfclose/halfclose/internal/thread"
 	"github.com/halfclose/halfclose/test/node"
 	"github.com/halfclose/halfclose/test/torture/plan"
 )
@@ -57,22 +56,7 @@ func addNetns(name string) (path string, err error) {
 	if path, err = node.AddNetns(name); err != nil {
 		return "", err
 	}
-	return path, in(path, node.SetLoopbackUp)
-}
-
-// in calls fn on a thread in the namespace.
-func in(path string, fn func() error) (err error) {
-	thread.Discard(func() {
-		var h netns.NsHandle
-		if h, err = netns.GetFromPath(path); err != nil {
-			return
-		}
-		defer h.Close()
-		if err = netns.Set(h); err == nil {
-			err = fn()
-		}
-	})
-	return err
+	return path, node.In(path, node.SetLoopbackUp)
 }
 
 // link connects a namespace with the outside.
@@ -82,7 +66,7 @@ func link(name string, index int) error {
 		return err
 	}
 	defer there.Close()
-	if err := in(filepath.Join(node.NetnsDir, outside), func() error {
+	if err := node.In(filepath.Join(node.NetnsDir, outside), func() error {
 		to := fmt.Sprintf("v%d", index)
 		veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: to}, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(there))}
 		if err := netlink.LinkAdd(veth); err != nil {
@@ -92,7 +76,7 @@ func link(name string, index int) error {
 	}); err != nil {
 		return err
 	}
-	return in(filepath.Join(node.NetnsDir, name), func() error {
+	return node.In(filepath.Join(node.NetnsDir, name), func() error {
 		return configure("eth0", home(index, plan.IPv4), home(index, plan.IPv6))
 	})
 }

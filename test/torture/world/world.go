@@ -49,7 +49,7 @@ func New(cfg Config) (*World, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := in(path, setFinTimeout); err != nil {
+	if err := node.In(path, setFinTimeout); err != nil {
 		return nil, err
 	}
 	w := &World{cfg: cfg, namespaces: make(map[string]*namespace), records: make(map[string]*model.Namespace)}
@@ -213,7 +213,7 @@ func (w *World) create(p *plan.Namespace) (*namespace, error) {
 	if n.path, err = addNetns(p.Name); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(in(n.path, setFinTimeout), link(p.Name, p.Index)); err != nil {
+	if err := errors.Join(node.In(n.path, setFinTimeout), link(p.Name, p.Index)); err != nil {
 		return nil, err
 	}
 	for _, o := range p.Owners {
