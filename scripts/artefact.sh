@@ -78,7 +78,7 @@ modules=(inet_diag tcp_diag mptcp_diag veth bridge dummy nf_tables nf_conntrack 
 # The kernel is of Debian's cloud flavour: it boots fastest, and its network is configured as in the others. apt-get
 # verifies it, with lists of its own: the host's know one release of Debian, if any.
 make_kernel() {
-  local to=$1 series=${name#kernel-} root package version release module
+  local to=$1 series=${name#kernel-} root package packages version release module suite deb
   if [ "$(dpkg --print-architecture)" != amd64 ]; then
     echo "artefact: the kernels to test are for amd64, and this machine is not" >&2
     exit 3
@@ -96,14 +96,21 @@ make_kernel() {
     esac
   done >"$root/sources.list"
   apt-get "${options[@]}" update || true # a release that has left the mirror does not hide the others
-  package=$(apt-cache "${options[@]}" pkgnames "linux-image-$series." | grep -- '-cloud-amd64$' | sort -V | tail -n 1) || true
-  if [ -z "$package" ]; then
-    echo "artefact: Debian's mirror has no kernel $series in $(suites "$series")" >&2
+  while read -r package; do
+    release=${package#linux-image-}
+    # From 6.19 on the image and its modules have packages of their own, and some are missing in the mirror.
+    mapfile -t packages < <(apt-cache "${options[@]}" depends "$package" |
+      awk -v release="$release" '$2 ~ "^<?linux-(binary|modules)-" && index($2, release) { gsub(/[<>]/, "", $2); print $2 }')
+    apt-get "${options[@]}" download --print-uris "$package" "${packages[@]}" >/dev/null 2>&1 && break
+    package=
+  done < <(apt-cache "${options[@]}" pkgnames "linux-image-$series." | grep -- '-cloud-amd64$' | sort -rV)
+  if [ -z "${package:-}" ]; then
+    echo "artefact: Debian's mirror has no whole kernel $series in $(suites "$series")" >&2
     exit 3
   fi
-  (cd "$root" && apt-get "${options[@]}" download "$package" && mkdir tree && dpkg-deb -x ./*.deb tree)
+  mkdir "$root/tree"
+  (cd "$root" && apt-get "${options[@]}" download "$package" "${packages[@]}" && for deb in ./*.deb; do dpkg-deb -x "$deb" tree; done)
   version=$(apt-cache "${options[@]}" show "$package" | awk '/^Version:/ { print $2; exit }')
-  release=${package#linux-image-}
   mv "$root/tree/boot/vmlinuz-$release" "$to/vmlinuz"
   mv "$root/tree/boot/config-$release" "$to/config"
   echo "$release" >"$to/release"

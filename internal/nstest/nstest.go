@@ -76,6 +76,21 @@ func NeedPrivilege(tb testing.TB, what string, err error) {
 	Skip(tb, fmt.Sprintf("%s: %v: run as root, or under unshare -rmn", what, err))
 }
 
+// NeedBPF skips the test because the bpf finder's programs cannot be loaded. If CI is set, the test fails, except on a kernel
+// before Linux 5.14, which the programs need.
+func NeedBPF(tb testing.TB, err error) {
+	tb.Helper()
+	var name unix.Utsname
+	var major, minor int
+	if uerr := unix.Uname(&name); uerr != nil {
+		tb.Fatal(uerr)
+	}
+	if _, serr := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor); serr == nil && (major < 5 || major == 5 && minor < 14) {
+		tb.Skipf("the bpf finder needs Linux 5.14: %v", err)
+	}
+	NeedPrivilege(tb, "load BPF programs", err)
+}
+
 // Skip skips the test because this machine lacks something that a CI machine has: why says what, and how to get it. If
 // CI is set, the test fails.
 func Skip(tb testing.TB, why string) {

@@ -23,7 +23,7 @@ func load(tb testing.TB, o bpf.Options) *bpf.Programs {
 	tb.Helper()
 	p, err := bpf.Load(o)
 	if _, ok := errors.AsType[*bpf.UnsupportedError](err); ok {
-		nstest.NeedPrivilege(tb, "load the programs", err)
+		nstest.NeedBPF(tb, err)
 	}
 	if err != nil {
 		tb.Fatal(err)

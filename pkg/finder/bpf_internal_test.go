@@ -28,7 +28,7 @@ func newTestBPF(t *testing.T, n Netns, covered bool) (*BPF, *lateness) {
 	t.Helper()
 	loader, err := LoadPrograms(1 << 12)
 	if errors.Is(err, unix.EPERM) {
-		nstest.NeedPrivilege(t, "load BPF programs", err)
+		nstest.NeedBPF(t, err)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ func eachSmallFinder(t *testing.T, test func(t *testing.T, f finder.Finder)) {
 	t.Run(finder.NameBPF, func(t *testing.T) {
 		loader, err := finder.LoadPrograms(testRoom)
 		if errors.Is(err, unix.EPERM) {
-			nstest.NeedPrivilege(t, "load BPF programs", err)
+			nstest.NeedBPF(t, err)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -38,7 +38,7 @@ func selectFinder(t *testing.T, name string) *finder.Backend {
 	b, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(1 << 12) },
 		finder.Config{Root: root, Clock: nstest.Clock(t), CPUBudget: 1})
 	if errors.Is(err, unix.EPERM) {
-		nstest.NeedPrivilege(t, "load BPF programs", err)
+		nstest.NeedBPF(t, err)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -256,6 +256,7 @@ func newAsker(tb testing.TB, dir string) *asker {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	a.SetPatience(patience) // a thread without a CPU is not blocked
 	return a
 }
 

@@ -23,7 +23,7 @@ import (
 )
 
 // patience bounds a wait for an event that must happen, even on a busy machine.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // parallelTests is the number of parallel tests: they mostly wait for the kernel's timers.
 const parallelTests = "32"

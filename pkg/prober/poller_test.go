@@ -229,6 +229,7 @@ func TestPollingOwnerGetsNoEventOfAClosedDescriptor(t *testing.T) {
 			t.Parallel()
 			p := newPolled(t)
 			a := newAsker(t, t.TempDir())
+			a.SetPatience(time.Second) // as outside of tests
 			var calls atomic.Int64
 			longest := watchPauses(t)
 			a.Pause(func(step string, _ int) {

@@ -92,7 +92,7 @@ func newAilingNode(t *testing.T, sockets int) (*node, *ailing) {
 	a := new(ailing)
 	loader, err := finder.NewLoader(a.load(sockets))
 	if errors.Is(err, unix.EPERM) {
-		nstest.NeedPrivilege(t, "load BPF programs", err)
+		nstest.NeedBPF(t, err)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -58,7 +58,7 @@ func selectFinder(tb testing.TB, name string, root *netns.Root) *finder.Backend 
 	s, err := finder.Select(name, func() (*finder.Loader, error) { return finder.NewLoader(loadShare) },
 		finder.Config{Root: root, Clock: nstest.Clock(tb), CPUBudget: 1, MaxWalkInterval: time.Second})
 	if errors.Is(err, unix.EPERM) {
-		nstest.NeedPrivilege(tb, "load BPF programs", err)
+		nstest.NeedBPF(tb, err)
 	}
 	if err != nil {
 		tb.Fatal(err)

@@ -44,7 +44,7 @@ func eachFinder(t *testing.T, test func(t *testing.T, finder string)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if name == finder.NameBPF && bpfDenied != nil {
-				nstest.NeedPrivilege(t, "load BPF programs", bpfDenied)
+				nstest.NeedBPF(t, bpfDenied)
 			}
 			test(t, name)
 		})

@@ -63,8 +63,8 @@ func parse(args []string) (options, error) {
 			o.series = []string{shortSeries}
 		}
 	}
-	if o.record && (o.choice.short || o.choice.pattern != "" || len(o.choice.suites) > 0) {
-		return o, errors.New("-record needs all tests: leave out -short, -suites and -run")
+	if o.record && (o.choice.pattern != "" || len(o.choice.suites) > 0) {
+		return o, errors.New("-record needs all tests, or those of -short: leave out -suites and -run")
 	}
 	return o, nil
 }
@@ -103,6 +103,7 @@ func run(ctx context.Context, args []string) (ok bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("kernel %s: %w", series, err)
 		}
+		result.Short = o.choice.short
 		fmt.Print(result.summary())
 		ok = ok && result.passed()
 		if o.record {

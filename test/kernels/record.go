@@ -98,7 +98,11 @@ func matrix(all []result) string {
 	}
 	b.WriteString("\n|---|---|" + strings.Repeat("---|", len(kernelChecks())+len(columns())) + "\n")
 	for _, r := range all {
-		fmt.Fprintf(&b, "| %s | %s |", r.Series, version(r.Package))
+		which := ""
+		if r.Short {
+			which = " (20 tests)"
+		}
+		fmt.Fprintf(&b, "| %s%s | %s |", r.Series, which, version(r.Package))
 		for _, c := range kernelChecks() {
 			b.WriteString(" " + r.level(c) + " |")
 		}

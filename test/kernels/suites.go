@@ -29,7 +29,8 @@ type suite struct {
 	dir string
 	// part is the role of the suite in the table of docs/kernels.md.
 	part part
-	// absent names tests that need the repository or the go command, or compute for long and use no kernel.
+	// absent names tests that need the repository or the go command, or are too much for an emulated machine: they compute for
+	// long, or have thousands of sockets under deadlines.
 	absent []string
 	// without names tests that run first, before the modules of sock_diag are loaded.
 	without []string
@@ -56,7 +57,9 @@ func suites() []suite {
 		{dir: "pkg/descriptors", part: kernelAccess, absent: []string{"TestTheCountsAgreeWithAModel"}},
 		{dir: "pkg/finder", part: finders},
 		{dir: "pkg/bpf", part: finders},
-		{dir: "pkg/prober", part: asking},
+		{dir: "pkg/prober", part: asking, absent: []string{
+			"TestPollingOwnerGetsNoEventOfAClosedDescriptor", "TestPollingOwnerGetsNoEventOfAClosedDescriptorWhileTheProberIsThrottled",
+		}},
 		{dir: "plugins/halfclose", part: plugin, absent: []string{"TestThePluginLinksWhatItIsKnownToLink", "TestThePluginIsSmall"}},
 		{
 			dir: "test/judgement", part: whole, absent: []string{"TestSourcesAreNoted", "TestEachCapabilityIsNeededForTheUsesInTheTable"}, // which reads docs
@@ -69,7 +72,7 @@ func suites() []suite {
 func short() map[string][]string {
 	return map[string][]string{
 		"pkg/inetdiag": {
-			"TestDestroyHasTheDocumentedEffectOnOwnerAndPeer", "TestDumpReportsEachNetworkOnce", "TestHasListenerFollowsTheKernelsRules",
+			"TestDestroyHasTheDocumentedEffectOnOwnerAndPeer", "TestHasListenerFollowsTheKernelsRules",
 			"TestTCPInfoIsReadWhereTheKernelPutsIt",
 		},
 		"pkg/netns":  {"TestWithoutFileHandlesANamespaceWithAProcessExists"},
@@ -83,7 +86,10 @@ func short() map[string][]string {
 			"TestClosedPeerIsDistinguishedFromOneThatOnlyShut", "TestFirstProbeHasTheArmedValues", "TestNextProberRestoresTheSocketsOfAKilledOne",
 		},
 		"plugins/halfclose": {"TestAddRecordsTheAttachment", "TestDelDropsTheRecordByItsName"},
-		"test/judgement":    {"TestReaperWithoutTheModulesOfSockDiagWorksOnceTheyAreLoaded"},
+		"test/judgement": {
+			"TestALaterNamespaceWithTheInodeNumberOfADeletedOneIsNotJudged",
+			"TestReaperWithoutTheModulesOfSockDiagWorksOnceTheyAreLoaded",
+		},
 	}
 }
 
@@ -107,7 +113,7 @@ type step struct {
 	plan.Step
 	suite suite
 	tests []string
-	// noSkips means that a skipped test counts as failed.
+	// noSkips means that a skipped test counts as failed, unless the kernel is too old for it.
 	noSkips bool
 	// doctor means that the step prints the findings of halfclose doctor, and runs no test.
 	doctor bool
@@ -190,8 +196,8 @@ func newStep(s suite, tests []string) step {
 	}}
 }
 
-// testPath is the path of a suite's test program on the machine.
-func testPath(s suite) string { return "/tests/" + strings.ReplaceAll(s.dir, "/", "-") }
+// testPath is the path of a suite's test program on the machine, with the name that go test gives it.
+func testPath(s suite) string { return "/tests/" + path.Base(s.dir) + ".test" }
 
 // testsIn lists the top-level tests of a package.
 func testsIn(dir string) ([]string, error) {

@@ -38,7 +38,6 @@ func mountAll() error {
 		{"cgroup2", cgroups + "/unified", "cgroup2", noExec, "", false},
 		{"cgroup", cgroups + "/freezer", "cgroup", noExec, "freezer", true},
 		{"cgroup", cgroups + "/cpu", "cgroup", noExec, "cpu", true},
-		{"cgroup", cgroups + "/net_cls", "cgroup", noExec, "net_cls,net_prio", true},
 	} {
 		err := os.MkdirAll(m.target, 0o755)
 		if err == nil {
