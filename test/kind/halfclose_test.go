@@ -47,11 +47,10 @@ func follow(t *testing.T, after string) {
 	t.Log(command(t, cmd))
 }
 
-// deploy installs or upgrades the chart with these values, under the seccomp profiles, and waits until its pods are ready. The
-// chapters that follow README.md have the runtime's profile.
+// deploy installs or upgrades the chart with these values and no others, and waits until its pods are ready.
 func deploy(t *testing.T, values ...string) {
 	t.Helper()
-	deployChart(t, need(t, "chart"), append(values, "seccomp.enabled=true")...)
+	deployChart(t, need(t, "chart"), values...)
 }
 
 func deployChart(t *testing.T, chart string, values ...string) {
