@@ -348,7 +348,7 @@ func (o *ownerLookups) finish(k *ownerLookup, at monotime.Time) {
 }
 
 // lifetimes returns how long found owners count as known: those of sockets whose policies name commands, and all others. The list
-// of the others' owners is only shown, and tells whose conditions to read; those are read again before a destroy. So it stays
+// of the others' owners is only shown, and names the processes whose conditions are read; those are read again before a destroy. So it stays
 // valid while the sockets wait for the rate limit. Otherwise, with more sockets due than the rate limit allows within a lifetime, each
 // would need another look-up when its turn comes, and none would be destroyed.
 func (o *ownerLookups) lifetimes(k *ownerLookup) (named, others time.Duration) {
