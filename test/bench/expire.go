@@ -19,14 +19,15 @@ import (
 
 // ExpireRow is the latency of a connection while many sockets expire together beside it.
 type ExpireRow struct {
-	While   string  `json:"while"`
-	Sockets int     `json:"sockets"` // that expire
-	Seconds float64 `json:"seconds"` // from the first destroy to the last
-	Pings   int     `json:"pings"`   // in that time
-	P50     float64 `json:"p50Microseconds"`
-	P99     float64 `json:"p99Microseconds"`
-	Worst   float64 `json:"worstMicroseconds"`
-	Load    string  `json:"load"`
+	While     string  `json:"while"`
+	Sockets   int     `json:"sockets"`   // that expire
+	Destroyed int     `json:"destroyed"` // in the measured time
+	Seconds   float64 `json:"seconds"`   // from the first destroy to the last, two minutes at most
+	Pings     int     `json:"pings"`     // in that time
+	P50       float64 `json:"p50Microseconds"`
+	P99       float64 `json:"p99Microseconds"`
+	Worst     float64 `json:"worstMicroseconds"`
+	Load      string  `json:"load"`
 }
 
 // expireGrace returns the grace of the sockets. It starts at the first look, which one walk takes at all of them.
@@ -117,35 +118,40 @@ func (row *ExpireRow) beside(ctx context.Context, o options, nd *netnsSet, flags
 		_, stopErr := stop()
 		return errors.Join(err, stopErr)
 	}
-	first, last, err := destroying(ctx, admin.NewClient(store.SocketPath()), uint64(row.Sockets))
+	destroyed, first, last, err := destroying(ctx, admin.NewClient(store.SocketPath()), uint64(row.Sockets))
 	pings, stopErr := stop()
 	if err = errors.Join(err, stopErr, endReaper(cmd)); err != nil {
 		return err
 	}
-	if err := survived(nd.targets, row.Sockets); err != nil {
-		return err
+	if row.Destroyed = int(destroyed); row.Destroyed == row.Sockets {
+		if err := survived(nd.targets, row.Sockets); err != nil {
+			return err
+		}
 	}
 	row.Seconds = (last - first).Seconds()
 	return row.set(pings, first, last)
 }
 
-// destroying waits until a reaper has destroyed this number of sockets, and returns when it did the first and the last, each
-// within the interval of its questions.
-func destroying(ctx context.Context, client *admin.Client, want uint64) (first, last time.Duration, err error) {
+// maxExpire bounds the time from the first destroy for which the connection is measured.
+const maxExpire = 2 * time.Minute
+
+// destroying waits until a reaper has destroyed this number of sockets, or for maxExpire. It returns their number, and when the
+// first and the last were destroyed, each within the interval of its questions.
+func destroying(ctx context.Context, client *admin.Client, want uint64) (done uint64, first, last time.Duration, err error) {
 	err = poll(ctx, 10*patience, time.Second/4, fmt.Sprintf("%d sockets are destroyed", want), func() (bool, error) {
 		asked := monotonic()
 		status, err := client.Status(ctx)
 		if err != nil {
 			return false, nil // it is starting
 		}
-		done := status.Counts.Destroyed[inetdiag.CloseWait]
+		done = status.Counts.Destroyed[inetdiag.CloseWait]
 		if done == 0 {
 			first = asked
 		}
 		last = monotonic()
-		return done >= want, nil
+		return done >= want || done > 0 && last-first > maxExpire, nil
 	})
-	return first, last, err
+	return done, first, last, err
 }
 
 // set sets the latencies to those of the pings that began in that time.

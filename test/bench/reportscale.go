@@ -60,9 +60,9 @@ func (r *report) scaleTables(t io.Writer) {
 	}
 	if r.Expire != nil {
 		fmt.Fprint(t, "\nEXPIRING TOGETHER: latency of a connection beside it, one request each millisecond\n")
-		fmt.Fprint(t, "WHILE\tSOCKETS\tSECONDS\tPINGS\tP50 US\tP99 US\tWORST US\tLOAD\n")
+		fmt.Fprint(t, "WHILE\tSOCKETS\tDESTROYED\tSECONDS\tPINGS\tP50 US\tP99 US\tWORST US\tLOAD\n")
 		for _, e := range r.Expire {
-			fmt.Fprintf(t, "%s\t%d\t%.1f\t%d\t%.0f\t%.0f\t%.0f\t%s\n", e.While, e.Sockets, e.Seconds, e.Pings, e.P50, e.P99, e.Worst, e.Load)
+			fmt.Fprintf(t, "%s\t%d\t%d\t%.1f\t%d\t%.0f\t%.0f\t%.0f\t%s\n", e.While, e.Sockets, e.Destroyed, e.Seconds, e.Pings, e.P50, e.P99, e.Worst, e.Load)
 		}
 	}
 }
