@@ -18,7 +18,9 @@ type GrowthRow struct {
 	FindRow
 	Factor    int     `json:"factor"`                // of the smallest node
 	PerSocket float64 `json:"microsecondsPerSocket"` // that is half-closed; of the best round
-	Load      string  `json:"load"`
+	// Measured is the number of namespaces that were searched. The costs are for all of them.
+	Measured int    `json:"measuredNamespaces"`
+	Load     string `json:"load"`
 }
 
 // Growth is the cost of finding while a node grows.
@@ -33,7 +35,7 @@ type growthSize struct {
 	namespaces, largest int
 	each                sockets
 	factors             []int // with the set and the walk
-	slow                []int // with sock_diag and the ss loop too, whose cost grows with the square
+	slow                []int // with sock_diag and the ss loop too, whose cost grows with the square: see maxSlow
 }
 
 func (o options) growthSize() growthSize {
@@ -42,6 +44,10 @@ func (o options) growthSize() growthSize {
 	}
 	return growthSize{100, 10, sockets{Shut: 50, Established: 450}, []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, []int{1, 2, 5, 10}}
 }
+
+// maxSlow bounds the namespaces that the slow ways search. Each of them walks over the sockets of all namespaces, so all cost
+// the same.
+const maxSlow = 100
 
 // socketBytes is an estimate of the memory of a connection's end: 3.4 KiB of the kernel's, and a share of its owner's.
 const socketBytes = 4096
@@ -115,9 +121,14 @@ func growthRows(ctx context.Context, o options, nd *netnsSet, size growthSize, f
 	}
 	if slices.Contains(size.slow, factor) {
 		o.rounds = 1
-		slow, err := compare(ctx, o, nd, count, false, size.each, way{loopName, children, findByLoop}, way{finderName, self, findByFinder})
+		slow, err := compare(ctx, o, nd, min(count, maxSlow), false, size.each, way{loopName, children, findByLoop}, way{finderName, self, findByFinder})
 		if err != nil {
 			return nil, err
+		}
+		for i := range slow {
+			all := float64(count) / float64(slow[i].Namespaces)
+			slow[i].Best, slow[i].Worst = all*slow[i].Best, all*slow[i].Worst
+			slow[i].Namespaces, slow[i].Sockets, slow[i].HalfClosed = count, found[0].Sockets, found[0].HalfClosed
 		}
 		for i := range found {
 			found[i].Ratio = found[i].Best / slow[0].Best
@@ -130,7 +141,11 @@ func growthRows(ctx context.Context, o options, nd *netnsSet, size growthSize, f
 	}
 	load := readLoad()
 	for _, f := range found {
-		rows = append(rows, GrowthRow{FindRow: f, Factor: factor, PerSocket: 1000 * f.Best / float64(f.HalfClosed), Load: load})
+		measured := count
+		if f.Way == loopName || f.Way == finderName {
+			measured = min(count, maxSlow)
+		}
+		rows = append(rows, GrowthRow{FindRow: f, Factor: factor, PerSocket: 1000 * f.Best / float64(f.HalfClosed), Measured: measured, Load: load})
 	}
 	return rows, nil
 }
