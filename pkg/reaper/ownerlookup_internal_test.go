@@ -365,6 +365,32 @@ func TestASampleWaitsForNoLookUp(t *testing.T) {
 	}
 }
 
+// TestOwnersOfSocketsThatWaitForTheRateLimitAreRead has a socket whose turn does not come: if its owners were not read, it would need
+// another look-up when it does.
+func TestOwnersOfSocketsThatWaitForTheRateLimitAreRead(t *testing.T) {
+	l, ns := newOwningLoop(t, 0)
+	l.tracker.findsOwners = true
+	l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
+	l.tracker.readsConditions = true
+	c := leakIn(l, ns, 7, moment(0), 3*time.Second)
+	answer(l, nextLook(l, moment(0)), moment(0), owners.Process{PID: 42})
+	l.tracker.handle(c, eventTimeCame, moment(3*time.Second))
+	l.tracker.handle(c, eventTaken, moment(3*time.Second))
+	l.tracker.handle(c, eventOverBudget, moment(3*time.Second))
+	if c.step.phase != phaseOverBudget {
+		t.Fatalf("it is in phase %v", c.step.phase)
+	}
+	k := nextLook(l, moment(testGrace))
+	if k == nil || len(k.sampled) != 1 {
+		t.Fatalf("it reads %+v", k)
+	}
+	k.conditions = map[int]owners.Condition{42: {Pause: owners.Running}}
+	l.owners.finish(k, moment(testGrace))
+	if c.owners.at != moment(testGrace) || c.step.phase != phaseOverBudget {
+		t.Errorf("its owners are read at %v, and it is in phase %v", c.owners.at, c.step.phase)
+	}
+}
+
 // TestOwnerThatWasStoppedGetsItsWholePatience stops the owner from 12 s to 28 s within a grace of 40 s, which no
 // counter of the kernel shows. The reaper looks up the owners once, and then only reads their conditions.
 func TestOwnerThatWasStoppedGetsItsWholePatience(t *testing.T) {
