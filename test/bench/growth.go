@@ -155,18 +155,14 @@ func watchingUpTo(targets []finder.Netns, room int) (*bpf.Programs, error) {
 	return watchingWith(targets, bpf.Options{MaxSockets: room, MaxNamespaces: len(targets) + 1})
 }
 
-// flatness returns the largest cost of a half-closed socket at any size, as a multiple of the smallest.
-func (g *Growth) flatness(way string) float64 {
-	var costs []float64
+// growth returns the cost of a half-closed socket at the largest size, as a multiple of that at the smallest.
+func (g *Growth) growth(way string) float64 {
 	for _, row := range g.Rows {
-		if row.Way == way {
-			costs = append(costs, row.PerSocket)
+		if row.Way == way && row.Factor == 1 && row.PerSocket > 0 {
+			return g.largest(way).PerSocket / row.PerSocket
 		}
 	}
-	if len(costs) == 0 {
-		return 0
-	}
-	return slices.Max(costs) / slices.Min(costs)
+	return 0
 }
 
 // largest returns the row of a way at the largest size.

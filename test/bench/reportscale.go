@@ -14,7 +14,7 @@ func (r *report) finishScale() {
 		largest := g.largest(setName)
 		r.aim(fmt.Sprintf("the set, %d sockets in %d namespaces, us a half-closed socket", largest.Sockets, largest.Namespaces), "<=", 0.5, largest.PerSocket, "%.2f")
 		for _, way := range []string{setName, walkName} {
-			r.aim("growth to a node of ten times the size, "+way+", dearest to cheapest", "<=", 1.5, g.flatness(way), "%.2f")
+			r.aim("a half-closed socket on a node of ten times the size, "+way+", to the smallest", "<=", 1.5, g.growth(way), "%.2f")
 		}
 	}
 	if c := r.Candidates; c != nil {
