@@ -255,7 +255,7 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 	if x.facts.roleUnknown && s.Role == Server {
 		x.facts.roleUnknown = false // its listener is there
 	}
-	if s.Binds {
+	if s.Binds && how == conservative { // the kernel proves no role of most sockets that were bound
 		x.facts.roleUnknown = true
 	}
 	x.begins.progress += frozen
