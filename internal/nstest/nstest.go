@@ -76,6 +76,21 @@ func NeedPrivilege(tb testing.TB, what string, err error) {
 	Skip(tb, fmt.Sprintf("%s: %v: run as root, or under unshare -rmn", what, err))
 }
 
+// HasNetnsCookies reports whether the kernel has cookies of network namespaces (Linux 5.14).
+func HasNetnsCookies(tb testing.TB) bool {
+	tb.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer unix.Close(fd)
+	_, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
+		tb.Fatal(err)
+	}
+	return err == nil
+}
+
 // NeedBPF skips the test because the bpf finder's programs cannot be loaded. If CI is set, the test fails, except on a kernel
 // before Linux 5.14, which the programs need.
 func NeedBPF(tb testing.TB, err error) {

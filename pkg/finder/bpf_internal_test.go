@@ -9,9 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
@@ -27,7 +26,7 @@ func (l *lateness) Swept(sweep Sweep) { l.late = append(l.late, sweep.Late) }
 func newTestBPF(t *testing.T, n Netns, covered bool) (*BPF, *lateness) {
 	t.Helper()
 	loader, err := LoadPrograms(1 << 12)
-	if errors.Is(err, unix.EPERM) {
+	if _, ok := errors.AsType[*bpf.UnsupportedError](err); ok {
 		nstest.NeedBPF(t, err)
 	}
 	if err != nil {

@@ -9,9 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
@@ -34,7 +33,7 @@ func eachSmallFinder(t *testing.T, test func(t *testing.T, f finder.Finder)) {
 	t.Run(finder.NameSockDiag, func(t *testing.T) { test(t, finder.NewSockDiag(c)) })
 	t.Run(finder.NameBPF, func(t *testing.T) {
 		loader, err := finder.LoadPrograms(testRoom)
-		if errors.Is(err, unix.EPERM) {
+		if _, ok := errors.AsType[*bpf.UnsupportedError](err); ok {
 			nstest.NeedBPF(t, err)
 		}
 		if err != nil {

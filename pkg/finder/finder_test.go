@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
@@ -37,7 +38,7 @@ func selectFinder(t *testing.T, name string) *finder.Backend {
 	t.Cleanup(func() { root.Close() })
 	b, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(1 << 12) },
 		finder.Config{Root: root, Clock: nstest.Clock(t), CPUBudget: 1})
-	if errors.Is(err, unix.EPERM) {
+	if _, ok := errors.AsType[*bpf.UnsupportedError](err); ok {
 		nstest.NeedBPF(t, err)
 	}
 	if err != nil {

@@ -4,8 +4,9 @@
 package judgement_test
 
 import (
+	"math/rand/v2"
+	"slices"
 	"testing"
-	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
@@ -65,12 +66,13 @@ func (r *reaper) awaitOneDestroyed(p nstest.Pair) {
 	})
 }
 
-// reuseInode creates network namespaces until one has the inode number of a deleted one.
-func reuseInode(t *testing.T, inode uint64) *nstest.NS {
+// reuseInode creates network namespaces until one has the inode number of a deleted one. The kernel gives the lowest free
+// number to a namespace and to each of its files in /proc, so a number of namespaces that changes stays open.
+func reuseInode(t *testing.T, inode uint64) (found *nstest.NS) {
 	t.Helper()
-	var found *nstest.NS
+	var others []*nstest.NS
 	nstest.Eventually(t, patience, "the kernel reuses the inode number", func() bool {
-		for range 20 { // the other tests take some
+		for range 20 {
 			ns := nstest.New(t)
 			id, err := netns.Identify(ns.Path())
 			if err != nil {
@@ -80,10 +82,16 @@ func reuseInode(t *testing.T, inode uint64) *nstest.NS {
 				found = ns
 				return true
 			}
-			defer ns.Close()
+			if others = append(others, ns); rand.IntN(40) < len(others) {
+				i := rand.IntN(len(others))
+				others[i].Close()
+				others = slices.Delete(others, i, i+1)
+			}
 		}
-		time.Sleep(20 * time.Millisecond)
 		return false
 	})
+	for _, ns := range others {
+		ns.Close()
+	}
 	return found
 }

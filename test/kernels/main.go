@@ -51,7 +51,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&suites, "suites", "", "run only these suites: `directories`, separated by spaces")
 	flags.StringVar(&o.choice.pattern, "run", "", "run only top-level tests whose names match the `regexp`")
 	flags.IntVar(&o.cpus, "cpus", 2, "`number` of CPUs of the machine")
-	flags.BoolVar(&o.record, "record", false, "write the results to "+resultsFile+" and the table of "+matrixPage)
+	flags.BoolVar(&o.record, "record", false, "write the results of kernels without a failure to "+resultsFile+" and the table of "+matrixPage)
 	flags.StringVar(&o.out, "out", "bin/kernels", "`directory` of the programs, and of each kernel's console and output")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -106,7 +106,7 @@ func run(ctx context.Context, args []string) (ok bool, err error) {
 		result.Short = o.choice.short
 		fmt.Print(result.summary())
 		ok = ok && result.passed()
-		if o.record {
+		if o.record && result.passed() {
 			if err := record(".", result); err != nil {
 				return false, err
 			}

@@ -142,7 +142,7 @@ func (s step) judge(events []plan.Event) (suiteResult, error) {
 	if err != nil {
 		return r, err
 	}
-	if r.count(s.tests, s.noSkips, lines); r.Passed+len(r.Skips) == 0 && len(r.Failed) == len(s.tests) && output.Len() == 0 {
+	if s.count(&r, lines); r.Passed+len(r.Skips) == 0 && len(r.Failed) == len(s.tests) && output.Len() == 0 {
 		r.Failed = nil // the fault says it
 		r.Failed = append(r.Failed, failure{Test: "(all)", Output: "no result\n"})
 	}
@@ -174,8 +174,8 @@ func convert(output []byte) ([]testLine, error) {
 	return lines, nil
 }
 
-// count adds the outcome of each wanted test. One without an outcome has failed.
-func (r *suiteResult) count(want []string, noSkips bool, lines []testLine) {
+// count adds the outcome of each test of the step. One without an outcome has failed.
+func (s step) count(r *suiteResult, lines []testLine) {
 	outputs := make(map[string]*strings.Builder)
 	ended := make(map[string]string)
 	for _, l := range lines {
@@ -200,12 +200,12 @@ func (r *suiteResult) count(want []string, noSkips bool, lines []testLine) {
 			}
 		}
 	}
-	for _, name := range want {
+	for _, name := range s.tests {
 		switch text := textOf(outputs[name]); ended[name] {
 		case "pass":
 			r.Passed++
 		case "skip":
-			if noSkips && !strings.Contains(textOf(outputs[name]), "needs Linux") {
+			if s.noSkips && !strings.Contains(textOf(outputs[name]), "needs Linux") {
 				r.Failed = append(r.Failed, failure{name, "it was skipped\n" + tail(text)})
 			}
 		case "fail":
