@@ -86,8 +86,11 @@ func TestEachLinkHasItsTarget(t *testing.T) {
 	}
 }
 
-// generated are the markers around the table that a test of tools/chart writes.
-var generated = []string{"<!-- values: written by go test -update in tools/chart -->", "<!-- end of values -->"}
+// generated are the markers around the tables that a test of tools/chart and the run of the kernels write.
+var generated = []string{
+	"<!-- values: written by go test -update in tools/chart -->", "<!-- end of values -->",
+	"<!-- results: make test-kernels ARGS=-record -->", "<!-- end of results -->",
+}
 
 // TestPagesHaveNoLeftoversOfWriting looks for comments and unfinished headings.
 func TestPagesHaveNoLeftoversOfWriting(t *testing.T) {
