@@ -8,7 +8,7 @@
 #   artefact.sh kubernetes      the program of tools/kubernetes, under each of its names
 #   artefact.sh node|programs   a Debian root file system, rootfs/, with the packages of a Kubernetes node, or with
 #                               programs that half-close
-#   artefact.sh kernel-SERIES   a kernel for an emulated machine, such as kernel-6.1: vmlinuz, config, the modules that the
+#   artefact.sh kernel-SERIES   a kernel for an emulated machine, such as kernel-6.1: vmlinuz, the modules that the
 #                               tests need as modules/NN-NAME.ko in the order of loading, and its release and package as
 #                               text; exits 3 if Debian's mirror has none of the series
 #   artefact.sh previous        the release before, to upgrade from: bin/halfclose, bin/cni/halfclose, image.tar, chart/
@@ -111,8 +111,7 @@ make_kernel() {
   mkdir "$root/tree"
   (cd "$root" && apt-get "${options[@]}" download "$package" "${packages[@]}" && for deb in ./*.deb; do dpkg-deb -x "$deb" tree; done)
   version=$(apt-cache "${options[@]}" show "$package" | awk '/^Version:/ { print $2; exit }')
-  mv "$root/tree/boot/vmlinuz-$release" "$to/vmlinuz"
-  mv "$root/tree/boot/config-$release" "$to/config"
+  mv "$root/tree/boot/vmlinuz-$release" "$to/vmlinuz" 2>/dev/null || mv "$root/tree/usr/lib/modules/$release/vmlinuz" "$to/vmlinuz"
   echo "$release" >"$to/release"
   echo "$package $version" >"$to/package"
   [ -d "$root/tree/lib" ] || ln -s usr/lib "$root/tree/lib"
