@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -233,7 +234,7 @@ func reportFinder(d destroy, b bpf) []Finding {
 	if b.load != nil {
 		f.What = "--finder auto selects sockdiag, which costs more than bpf: the check bpf has the reason"
 	}
-	if errors.Is(d.err, unix.ENOENT) || errors.Is(d.err, unix.EPROTONOSUPPORT) || isRefused(d.err) {
+	if errors.Is(d.err, inetdiag.ErrNoTCP) || errors.Is(d.err, unix.ENOENT) || errors.Is(d.err, unix.EPROTONOSUPPORT) || isRefused(d.err) {
 		f.Level, f.What, f.Do = Fail, "sock_diag does not work here, and every finder needs it", "fix sock-destroy"
 	}
 	return []Finding{f}
