@@ -44,11 +44,11 @@ func (t *tracker) holders(c *candidate, now monotime.Time) (h holders) {
 func (t *tracker) takeFrozen(c *candidate, h *holders, at monotime.Time) {
 	if h.frozenOwn != nil && c.owners == h.own && c.step.phase != phaseDropped {
 		c.owners = h.frozenOwn
-		c.excludeFrozenTime(h.own, at, t.readsConditions)
+		t.excludeFrozenTime(c, h.own, at)
 	}
 	if o := h.end; h.frozenOther != nil && o.owners == h.other && o.step.phase != phaseDropped {
 		o.owners = h.frozenOther
-		o.excludeFrozenTime(h.other, at, t.readsConditions)
+		t.excludeFrozenTime(o, h.other, at)
 		t.reconsiderIfJudged(o, at)
 	}
 }

@@ -391,7 +391,7 @@ func (o *ownerLookups) setOwners(k *ownerLookup, at monotime.Time) {
 			}
 			c.owners = shared[id]
 		}
-		c.excludeFrozenTime(before, at, o.tracker.readsConditions)
+		o.tracker.excludeFrozenTime(c, before, at)
 	}
 }
 
@@ -412,7 +412,7 @@ func (o *ownerLookups) finishSample(k *ownerLookup, at monotime.Time) {
 			newer[s.owners] = s.owners.withConditions(k.conditions, at)
 		}
 		c.owners = newer[s.owners]
-		c.excludeFrozenTime(s.owners, at, o.tracker.readsConditions)
+		o.tracker.excludeFrozenTime(c, s.owners, at)
 		o.tracker.reconsiderIfJudged(c, at)
 	}
 }

@@ -110,7 +110,7 @@ func (t *tracker) knowsOwners(c *candidate, at monotime.Time) bool {
 // that time per cgroup, and also before this connection. Where it does not, owners that were found frozen and run now
 // have the whole patience before them. So have owners whose conditions were not read for too long under these policies, although
 // the reaper reads them: they may have been frozen.
-func (c *candidate) excludeFrozenTime(before *ownerSet, at monotime.Time, areRead bool) {
+func (t *tracker) excludeFrozenTime(c *candidate, before *ownerSet, at monotime.Time) {
 	start := c.history.IdleStart(policy.ClockProgress)
 	idle := at.Sub(start)
 	frozen := c.owners.frozenTime - c.history.Frozen
@@ -122,7 +122,7 @@ func (c *candidate) excludeFrozenTime(before *ownerSet, at monotime.Time, areRea
 	switch {
 	case before.areAllFrozen():
 		frozen = idle
-	case areRead && !c.verdict.deadline.IsZero() && len(c.owners.facts) > 0 && unread > c.maxUnreadTime():
+	case t.readsConditions && !c.verdict.deadline.IsZero() && len(c.owners.facts) > 0 && unread > c.maxUnreadTime():
 		frozen = max(frozen, unread)
 	}
 	c.history.AddFrozen(min(frozen, idle))
