@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/halfclose/halfclose/internal/bounded"
 )
 
 // ErrHangs means that a file system does not answer, such as FUSE or NFS without its server. It proves nothing about the
@@ -71,36 +73,19 @@ func (h *hung) remove(path string) {
 // within returns the result of call, an operation on a path, or ErrHangs if it does not return within the patience. A
 // result after that is passed to discard.
 func within[T any](h *hung, path string, call func() (T, error), discard func(T)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
 	var none T
 	if err := h.check(path); err != nil {
 		return none, err
 	}
-	done := make(chan result, 1)
-	go func() {
-		value, err := call()
-		done <- result{value, err}
-	}()
-	timer := time.NewTimer(h.patience)
-	defer timer.Stop()
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-timer.C:
-	}
-	select {
-	case r := <-done: // this process was stopped or did not run
-		return r.value, r.err
-	default:
+	r, late := bounded.Call(h.patience, call)
+	if late == nil {
+		return r.Value, r.Err
 	}
 	h.add(path)
 	go func() {
 		defer h.remove(path)
-		if r := <-done; r.err == nil {
-			discard(r.value)
+		if r := <-late; r.Err == nil {
+			discard(r.Value)
 		}
 	}()
 	return none, fmt.Errorf("open network namespace %s: no answer within %v: %w", path, h.patience, ErrHangs)

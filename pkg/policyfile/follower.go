@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/bounded"
 	"github.com/halfclose/halfclose/internal/dirwatch"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -185,7 +186,7 @@ type reader struct {
 	changingSince time.Time // since when the file has been in the state of being written or replaced; zero if it is not
 	current       Current
 
-	pending chan contents // receives those of a reading that has not returned; nil without one
+	pending <-chan bounded.Result[contents] // receives those of a reading that has not returned; nil without one
 
 	unsaved     bool // last is not in the copy
 	forget      bool // remove the copy

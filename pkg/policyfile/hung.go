@@ -6,13 +6,14 @@ package policyfile
 import (
 	"fmt"
 	"time"
+
+	"github.com/halfclose/halfclose/internal/bounded"
 )
 
 // contents are the results of ReadFile.
 type contents struct {
 	data []byte
 	dirs []string
-	err  error
 }
 
 // readPatience bounds the wait for a file whose file system may not answer, such as NFS without its server. No record counts
@@ -29,21 +30,15 @@ func (r *reader) readFile() (data []byte, dirs []string, err error) {
 			return nil, r.dirs, r.errHangs()
 		}
 	}
-	r.pending = make(chan contents, 1)
-	go func(path string, to chan<- contents) {
-		var c contents
-		c.data, c.dirs, c.err = ReadFile(path)
-		to <- c
-	}(r.at.Path, r.pending)
-	timer := time.NewTimer(readPatience)
-	defer timer.Stop()
-	select {
-	case c := <-r.pending:
-		r.pending = nil
-		return c.data, c.dirs, c.err
-	case <-timer.C:
+	path := r.at.Path
+	c, late := bounded.Call(readPatience, func() (c contents, err error) {
+		c.data, c.dirs, err = ReadFile(path)
+		return c, err
+	})
+	if r.pending = late; late != nil {
 		return nil, r.dirs, r.errHangs()
 	}
+	return c.Value.data, c.Value.dirs, c.Err
 }
 
 func (r *reader) errHangs() error {

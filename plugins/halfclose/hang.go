@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/halfclose/halfclose/internal/bounded"
 )
 
 // The bounds of waiting for files on a file system that may not answer, such as FUSE or NFS without its server: no pod waits
@@ -37,22 +39,9 @@ func (p *plugin) guard(do func() error, late func() *types.Error) error {
 
 // within returns the results of do, or errHangs if it does not return in time. It then still runs.
 func within[T any](patience time.Duration, do func() (T, error)) (T, error) {
-	type results struct {
-		value T
-		err   error
+	r, late := bounded.Call(patience, do)
+	if late != nil {
+		return r.Value, errHangs
 	}
-	done := make(chan results, 1)
-	go func() {
-		value, err := do()
-		done <- results{value, err}
-	}()
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-timer.C:
-		var none T
-		return none, errHangs
-	}
+	return r.Value, r.Err
 }
