@@ -147,13 +147,15 @@ func (m *model) head(width int) []string {
 	return lines[:min(len(lines), max(1, m.height/3))]
 }
 
-// lastLine returns the prompt, the result of the last change, or the keys.
+// lastLine returns the prompt, the result of the last change, what the last answer lacks, or the keys.
 func (m *model) lastLine(width int) string {
 	switch {
 	case m.prompt != nil:
 		return m.prompt.line()
 	case m.notice != "":
 		return term.Odd.Paint(safetext.Escape(m.notice))
+	case m.missing != "":
+		return term.Odd.Paint(safetext.Escape(m.missing))
 	}
 	return m.keyLine(width)
 }

@@ -48,6 +48,7 @@ type model struct {
 	open           bool
 	prompt         *prompt
 	notice         string // the result of the last change of a switch
+	missing        string // why the last answer lacks a part, "" if it has all
 
 	paused, asking, waiting, urgent bool
 	seq                             int // of the last question
@@ -301,9 +302,7 @@ func (m *model) receive(a answer) tea.Cmd {
 
 // apply applies an answer without an error.
 func (m *model) apply(a answer) {
-	if a.note != "" {
-		m.notice = a.note
-	}
+	m.missing = a.note
 	m.share = m.finderShare(a)
 	m.rates.update(m, a)
 	m.problem, m.loaded, m.at, m.status = "", true, a.at, a.status

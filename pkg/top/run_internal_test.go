@@ -165,6 +165,10 @@ func TestAMissingPartIsANote(t *testing.T) {
 	if !strings.HasSuffix(text(m), "\nno list\n") || !strings.Contains(text(m), "shop/web-2") {
 		t.Errorf("the screen is\n%s", text(m))
 	}
+	next(m, unchanged)
+	if strings.Contains(text(m), "no list") {
+		t.Errorf("after a whole answer the screen is\n%s", text(m))
+	}
 }
 
 func TestTheViewEndsWithItsContext(t *testing.T) {
