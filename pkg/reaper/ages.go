@@ -41,7 +41,10 @@ type aged struct {
 const (
 	// maxFormerHistories bounds the memory of histories in unregistered network namespaces, 184 bytes each.
 	maxFormerHistories = 100_000
-	maxFormerAge       = 7 * 24 * time.Hour
+	// They are kept for the longest patience of their network namespace, within these bounds: a damaged record may
+	// unregister it for longer than a short patience.
+	minFormerAge = time.Hour
+	maxFormerAge = 7 * 24 * time.Hour
 )
 
 func newAges() ages { return ages{former: make(map[netns.Identity]*formerNetns)} }
@@ -130,7 +133,7 @@ func (l *loop) forget(ns *registered, at monotime.Time) {
 		kept.idle.SetCounted() // as unregistered
 		histories = append(histories, kept)
 	}
-	longest := max(ns.longest, longestPatience(ns.policies))
+	longest := max(ns.longest, longestPatience(ns.policies), minFormerAge)
 	l.keepAges(ns.Identity, histories, at.Add(longest), at)
 	l.tracker.forget(ns, at)
 }

@@ -104,6 +104,25 @@ func TestAgesSurviveDELAndADD(t *testing.T) {
 	}
 }
 
+func TestAShortPatienceKeepsAgesForAnHour(t *testing.T) {
+	for away, kept := range map[time.Duration]int{59 * time.Minute: 1, time.Hour: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			l, ns := newTestLoop(t, policy.Destroy)
+			r, short := registration(ns), policy.Patience(2*time.Second)
+			r.Layers = LayersOf(policy.Policy{Mode: policy.Destroy, CloseWaitGrace: short, FinWait2Grace: short, PendingGrace: short, ProbeAfter: policy.Never})
+			l.applyCensus(censusOf(l.registry)) // it had a longer patience
+			l.applyCensus(censusOf(l.registry, r))
+			see(l, ns.Identity, lateLook(7))
+			l.applyCensus(censusOf(l.registry))
+			time.Sleep(away)
+			l.applyCensus(censusOf(l.registry, r))
+			if got := len(l.registry.namespaces[ns.Identity].candidates); got != kept {
+				t.Errorf("after %v %d are kept, want %d", away, got, kept)
+			}
+		})
+	}
+}
+
 // savedTestBoot is a boot id of the usual length.
 const savedTestBoot = "01234567-89ab-cdef-0123-456789abcdef"
 
