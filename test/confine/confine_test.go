@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -25,10 +26,14 @@ const (
 	showStatus = "show the status"
 )
 
+// program is this program without the race detector, which makes system calls that no profile allows. It is set once,
+// before the tests run.
+var program string
+
 func TestMain(m *testing.M) {
 	name := os.Getenv(envAttempt)
 	if name == "" {
-		os.Exit(m.Run())
+		os.Exit(test(m))
 	}
 	if profile := os.Getenv(envProfile); profile != "" {
 		if err := os.Unsetenv(envProfile); err != nil {
@@ -46,6 +51,23 @@ func TestMain(m *testing.M) {
 	}
 	fmt.Println("tried:", attempts()[name].try())
 	os.Exit(0)
+}
+
+// test builds the program and runs the tests.
+func test(m *testing.M) (code int) {
+	dir, err := os.MkdirTemp("", "confine")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	program = filepath.Join(dir, "confine.test")
+	build := exec.Command("go", "test", "-c", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "confine: build this test: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
 }
 
 // attempt is a system call, and the profiles that allow it. Whether it then succeeds does not matter.
@@ -134,7 +156,7 @@ func TestTheProfilesRefuseTheCallsThatNoContainerNeeds(t *testing.T) {
 		for profile, allowed := range map[string]bool{seccomp.Reaper: a.reaper, seccomp.Installer: a.installer} {
 			t.Run(profile+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				cmd := exec.Command("/proc/self/exe")
+				cmd := exec.Command(program)
 				cmd.Env = append(os.Environ(), envProfile+"="+profile, envAttempt+"="+name)
 				out, err := cmd.CombinedOutput()
 				exit, failed := errors.AsType[*exec.ExitError](err)
@@ -155,7 +177,7 @@ func TestAProgramInAContainerHasTheGrantedCapabilitiesOnly(t *testing.T) {
 	for profile, capabilities := range map[string]uint64{
 		seccomp.Reaper: 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_DAC_READ_SEARCH, seccomp.Installer: 0,
 	} {
-		cmd := exec.Command("/proc/self/exe")
+		cmd := exec.Command(program)
 		cmd.Env = append(os.Environ(), envProfile+"="+profile, envAttempt+"="+showStatus)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
