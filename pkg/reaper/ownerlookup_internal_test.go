@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -389,6 +390,27 @@ func TestOwnersOfSocketsThatWaitForTheRateLimitAreRead(t *testing.T) {
 	if c.owners.at != moment(testGrace) || c.step.phase != phaseOverBudget {
 		t.Errorf("its owners are read at %v, and it is in phase %v", c.owners.at, c.step.phase)
 	}
+}
+
+// TestTheShortGraceOfARuleLetsOwnersBeReadOften has a reaper that knows no socket yet.
+func TestTheShortGraceOfARuleLetsOwnersBeReadOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for grace, want := range map[time.Duration]time.Duration{time.Second: minSampleInterval, 160 * time.Second: 10 * time.Second, 0: maxSampleInterval} {
+			l, ns := newOwningLoop(t, 0)
+			l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
+			p, r := policy.Default(), registration(ns)
+			if g := policy.Patience(grace); g > 0 {
+				p.Rules = []policy.Rule{{Match: policy.Match{Commands: []string{"envoy"}}, Values: policy.Values{Grace: &g}}}
+			}
+			r.Layers = LayersOf(p)
+			l.applyCensus(censusOf(l.registry, r))
+			at := now()
+			l.owners.sample(at)
+			if got := l.owners.nextSample.Sub(at); got != want {
+				t.Errorf("with a rule's grace of %v the next sample is after %v, want %v", grace, got, want)
+			}
+		}
+	})
 }
 
 // TestOwnerThatWasStoppedGetsItsWholePatience stops the owner from 12 s to 28 s within a grace of 40 s, which no

@@ -35,14 +35,13 @@ func TestAboveDestroysOnlyTheSocketsIdleLongest(t *testing.T) {
 		destroyed := func(gone int) {
 			t.Helper()
 			nstest.Eventually(t, patience, "the excess is destroyed", func() bool { return len(r.entries()) >= gone })
+			entries := r.entries()
 			for _, c := range order[:gone] {
-				if _, ok := r.entry(c, api.Destroyed); !ok {
+				if _, ok := entryOf(entries, c, api.Destroyed); !ok {
 					t.Errorf("%v is not destroyed", c.LocalAddr())
 				}
 			}
-			for _, c := range order[gone:] {
-				r.awaitVerdict(c, policy.BelowThreshold)
-			}
+			r.awaitVerdicts(policy.BelowThreshold, order[gone:]...)
 			r.untouched(closeWait, order[gone:]...)
 		}
 		more(40)

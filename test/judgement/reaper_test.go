@@ -297,6 +297,21 @@ func (r *reaper) awaitVerdict(c addressedConn, want policy.Reason) {
 	r.awaitView(c, "the verdict is "+want.String(), func(v api.SocketView) bool { return v.Verdict == want })
 }
 
+// awaitVerdicts waits until the verdict on each of the sockets is want. It asks for all sockets at once.
+func (r *reaper) awaitVerdicts(want policy.Reason, conns ...*net.TCPConn) {
+	r.t.Helper()
+	nstest.Eventually(r.t, patience, "each verdict is "+want.String(), func() bool {
+		verdicts := make(map[[2]string]policy.Reason)
+		for _, v := range r.views() {
+			verdicts[[2]string{v.Local, v.Peer}] = v.Verdict
+		}
+		return !slices.ContainsFunc(conns, func(c *net.TCPConn) bool {
+			local, peer := addresses(c)
+			return verdicts[[2]string{local.String(), peer.String()}] != want
+		})
+	})
+}
+
 func (r *reaper) awaitKnown(c addressedConn) {
 	r.t.Helper()
 	r.awaitView(c, "the reaper has looked at it", func(v api.SocketView) bool { return v.Verdict != policy.Unknown })
@@ -316,8 +331,12 @@ func (r *reaper) entries() []api.Entry {
 // entry returns the history's entry for a socket with one of the outcomes, or with any outcome if none is given.
 func (r *reaper) entry(c addressedConn, outcomes ...string) (api.Entry, bool) {
 	r.t.Helper()
+	return entryOf(r.entries(), c, outcomes...)
+}
+
+func entryOf(entries []api.Entry, c addressedConn, outcomes ...string) (api.Entry, bool) {
 	local, peer := addresses(c)
-	for _, e := range r.entries() {
+	for _, e := range entries {
 		if e.Local == local && e.Peer == peer && (len(outcomes) == 0 || slices.Contains(outcomes, e.Outcome)) {
 			return e, true
 		}
@@ -337,8 +356,9 @@ func (r *reaper) awaitEntry(c addressedConn, outcomes ...string) (e api.Entry) {
 // untouched checks that the history has no entry for the sockets, and that they are in the state.
 func (r *reaper) untouched(want uint8, conns ...*net.TCPConn) {
 	r.t.Helper()
+	entries := r.entries()
 	for _, c := range conns {
-		if e, ok := r.entry(c); ok && e.Outcome != api.WouldDestroy {
+		if e, ok := entryOf(entries, c); ok && e.Outcome != api.WouldDestroy {
 			r.t.Errorf("%v is in the history: %+v", c.LocalAddr(), e)
 		}
 		if got := stateOf(r.t, c); got != want {
