@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
@@ -57,10 +58,19 @@ type freezer struct {
 
 // cgroups reads the state of cgroups, once for each.
 type cgroups struct {
-	mounts []cgroupMount
-	first  bool // the caller is in the initial cgroup namespace: "/" is the root of the hierarchy
-	err    error
-	known  map[string]freezerResult // by version and path
+	proc    string
+	init    int
+	mounts  *cgroupMounts
+	current bool // mounts are those of now
+	latest  *atomic.Pointer[cgroupMounts]
+	known   map[string]freezerResult // by version and path
+}
+
+// cgroupMounts are the hierarchies that were mounted at some time, as seen from a cgroup namespace.
+type cgroupMounts struct {
+	namespace uint64 // the inode of the cgroup namespace
+	list      []cgroupMount
+	err       error
 }
 
 type freezerResult struct {
@@ -75,17 +85,26 @@ type cgroupMount struct {
 	dir  string // the mount point
 }
 
-// newCgroups finds the hierarchies that are mounted in the mount namespace of the caller or of the process init.
-func newCgroups(proc string, init int) *cgroups {
-	c := &cgroups{
-		known: make(map[string]freezerResult),
-		first: hostfs.NamespaceInode(filepath.Join(proc, "thread-self/ns/cgroup")) == hostfs.InitialCgroupNS,
+// newCgroups finds the hierarchies that are mounted in the mount namespace of the caller or of the process init. A node has
+// thousands of mounts, so it starts with those that latest has, which it keeps up to date.
+func newCgroups(proc string, init int, latest *atomic.Pointer[cgroupMounts]) *cgroups {
+	c := &cgroups{proc: proc, init: init, mounts: latest.Load(), latest: latest, known: make(map[string]freezerResult)}
+	if c.mounts == nil || c.mounts.namespace != hostfs.NamespaceInode(filepath.Join(proc, "thread-self/ns/cgroup")) {
+		c.readMounts()
 	}
-	own, err := mountsOf(filepath.Join(proc, "thread-self"), "")
-	initDir := filepath.Join(proc, strconv.Itoa(init))
-	others, otherErr := mountsOf(initDir, filepath.Join(initDir, "root"))
-	c.mounts, c.err = append(own, others...), errors.Join(err, otherErr)
 	return c
+}
+
+func (c *cgroups) readMounts() {
+	own, err := mountsOf(filepath.Join(c.proc, "thread-self"), "")
+	initDir := filepath.Join(c.proc, strconv.Itoa(c.init))
+	others, otherErr := mountsOf(initDir, filepath.Join(initDir, "root"))
+	c.mounts = &cgroupMounts{
+		namespace: hostfs.NamespaceInode(filepath.Join(c.proc, "thread-self/ns/cgroup")),
+		list:      append(own, others...), err: errors.Join(err, otherErr),
+	}
+	c.current = true
+	c.latest.Store(c.mounts)
 }
 
 // mountsOf lists the hierarchies in the mount namespace of a process, as seen through root.
@@ -148,9 +167,19 @@ func (c *cgroups) read(v2 bool, path string) (freezer, error) {
 	return r.freezer, r.err
 }
 
+// find looks for a cgroup in the known mounts, and then in those of now.
 func (c *cgroups) find(v2 bool, path string) (freezer, error) {
-	errs := []error{c.err}
-	for _, m := range c.mounts {
+	f, err := c.findMounted(v2, path)
+	if err != nil && !c.current {
+		c.readMounts()
+		f, err = c.findMounted(v2, path)
+	}
+	return f, err
+}
+
+func (c *cgroups) findMounted(v2 bool, path string) (freezer, error) {
+	errs := []error{c.mounts.err}
+	for _, m := range c.mounts.list {
 		dir, ok := m.file(path)
 		if m.v2 != v2 || !ok {
 			continue
@@ -161,7 +190,7 @@ func (c *cgroups) find(v2 bool, path string) (freezer, error) {
 		}
 		errs = append(errs, err)
 	}
-	if path == "/" && c.first {
+	if path == "/" && c.mounts.namespace == hostfs.InitialCgroupNS { // the root of the hierarchy
 		return freezer{fixed: true, hasTime: true}, nil
 	}
 	errs = append(errs, fmt.Errorf("cgroup %s is not visible: needs hostPID (--pid=host), CAP_SYS_ADMIN and CAP_SYS_PTRACE", path))

@@ -51,7 +51,7 @@ const (
 	SigpipeKills
 )
 
-// Conditions returns the condition of each process. It reads each cgroup once. If ctx is done or /proc cannot be opened, it
+// Conditions returns the condition of each process. It reads each cgroup once, and the list of mounts where it does not find one. If ctx is done or /proc cannot be opened, it
 // returns an error and the conditions that it has read.
 //
 // /proc/PID/cgroup names cgroups relative to the reader's cgroup namespace. If that is not the initial one, Conditions enters
@@ -66,7 +66,7 @@ func (p *Proc) Conditions(ctx context.Context, pids []int) (map[int]Condition, e
 	defer unix.Close(fd)
 	found := make(map[int]Condition, len(pids))
 	inInitialCgroupNS(p.dir, p.init, func() {
-		cgroups := newCgroups(p.dir, p.init)
+		cgroups := newCgroups(p.dir, p.init, &p.mounts)
 		for _, pid := range pids {
 			if _, known := found[pid]; known {
 				continue

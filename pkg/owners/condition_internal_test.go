@@ -4,6 +4,9 @@
 package owners
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -138,4 +141,36 @@ func FuzzValue(f *testing.F) {
 			t.Errorf("a value without a key: %d", value)
 		}
 	})
+}
+
+// TestMountsAreReadAgainWhereTheyLackACgroup moves the only mount of a hierarchy between readings.
+func TestMountsAreReadAgainWhereTheyLackACgroup(t *testing.T) {
+	proc := t.TempDir()
+	write := func(path, text string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reads := func(p *Proc) bool { return newCgroups(p.dir, p.init, &p.mounts).current }
+	write(filepath.Join(proc, "1/mountinfo"), "")
+	p := NewProc(proc)
+	for range 2 {
+		hierarchy := t.TempDir()
+		write(filepath.Join(hierarchy, "pod/cgroup.events"), "populated 1\nfrozen 1\n")
+		write(filepath.Join(proc, "thread-self/mountinfo"), "30 20 0:26 / "+hierarchy+" rw - cgroup2 cgroup2 rw\n")
+		f, err := newCgroups(p.dir, p.init, &p.mounts).freezer(membership{v2: "/pod"})
+		if err != nil || !f.frozen {
+			t.Errorf("%+v, %v", f, err)
+		}
+		if reads(p) {
+			t.Error("the mounts are read again, although they are known")
+		}
+		if err := os.RemoveAll(hierarchy); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := newCgroups(p.dir, p.init, &p.mounts).freezer(membership{v2: "/pod"}); err == nil {
+		t.Error("a cgroup without a mount has a state")
+	}
 }

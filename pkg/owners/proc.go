@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -29,6 +30,8 @@ type Proc struct {
 
 	mu        sync.Mutex
 	outsiders map[int]struct{} // processes that own sockets of other network namespaces
+
+	mounts atomic.Pointer[cgroupMounts] // as they were last read
 }
 
 // NewProc returns the Proc for the proc file system at dir, usually /proc.
