@@ -86,7 +86,7 @@ type cgroupMount struct {
 }
 
 // newCgroups finds the hierarchies that are mounted in the mount namespace of the caller or of the process init. A node has
-// thousands of mounts, so it starts with those that latest has, which it keeps up to date.
+// thousands of mounts, so it starts with the hierarchies of latest, which it keeps up to date.
 func newCgroups(proc string, init int, latest *atomic.Pointer[cgroupMounts]) *cgroups {
 	c := &cgroups{proc: proc, init: init, mounts: latest.Load(), latest: latest, known: make(map[string]freezerResult)}
 	if c.mounts == nil || c.mounts.namespace != hostfs.NamespaceInode(filepath.Join(proc, "thread-self/ns/cgroup")) {
