@@ -297,17 +297,18 @@ func (r *reaper) awaitVerdict(c addressedConn, want policy.Reason) {
 	r.awaitView(c, "the verdict is "+want.String(), func(v api.SocketView) bool { return v.Verdict == want })
 }
 
-// awaitVerdicts waits until the verdict on each of the sockets is want. It asks for all sockets at once.
-func (r *reaper) awaitVerdicts(want policy.Reason, conns ...*net.TCPConn) {
+// awaitViews waits until the reaper's views of all sockets meet a condition. It asks for them together.
+func (r *reaper) awaitViews(conns []*net.TCPConn, what string, want func(api.SocketView) bool) {
 	r.t.Helper()
-	nstest.Eventually(r.t, patience, "each verdict is "+want.String(), func() bool {
-		verdicts := make(map[[2]string]policy.Reason)
+	nstest.Eventually(r.t, patience, what, func() bool {
+		views := make(map[[2]string]api.SocketView)
 		for _, v := range r.views() {
-			verdicts[[2]string{v.Local, v.Peer}] = v.Verdict
+			views[[2]string{v.Local, v.Peer}] = v
 		}
 		return !slices.ContainsFunc(conns, func(c *net.TCPConn) bool {
 			local, peer := addresses(c)
-			return verdicts[[2]string{local.String(), peer.String()}] != want
+			v, ok := views[[2]string{local.String(), peer.String()}]
+			return !ok || !want(v)
 		})
 	})
 }
