@@ -79,7 +79,7 @@ const (
 	unfoundLifetime = 5 * time.Second
 	// maxLookupSockets bounds the sockets of a look-up. Its cost depends on the descriptors of the processes, and hardly on the
 	// number of sockets.
-	maxLookupSockets = 32_768
+	maxLookupSockets = 131_072
 	// maxQueueLifetime bounds how long owners count as known because the rate limit lets their sockets wait.
 	maxQueueLifetime = 10 * time.Minute
 	// maxDescriptorSockets bounds the sockets of a look-up that returns descriptors too, which share no memory.
