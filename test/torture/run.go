@@ -185,7 +185,7 @@ func (s *session) furnish() error {
 	if err := os.RemoveAll(logPath); err != nil {
 		return err
 	}
-	reaper, err := disturb.NewReaper(node.BinDir, logPath, s.env(), "--finder", s.plan.Finder, "--min-grace", minGrace.String(),
+	reaper, err := disturb.NewReaper(node.BinDir, logPath, s.env(), "--finder="+s.plan.Finder, "--min-grace", minGrace.String(),
 		"--cpu-budget", "20%", "--policy-file", policyFile)
 	if err != nil {
 		return err

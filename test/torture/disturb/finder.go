@@ -23,14 +23,12 @@ func finders() []Maker {
 		maker("other-finder", 2, 8*time.Second, func(r *rand.Rand) run {
 			lasts := between(r, 2*time.Second, 5*time.Second)
 			return func(ctx context.Context, n *Node) ([]model.Effect, error) {
-				args := n.Reaper.Args()
-				other := "sockdiag"
-				if slices.Contains(args, "--finder=sockdiag") {
+				args, other := n.Reaper.Args(), "sockdiag"
+				if slices.Contains(args, finderFlag+other) {
 					other = "auto"
 				}
-				others := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return strings.HasPrefix(a, "--finder=") })
 				return n.during(ctx, lasts, func() error {
-					n.Reaper.SetArgs(append(others, "--finder="+other)...)
+					n.Reaper.SetArgs(withFinder(args, other)...)
 					return n.Reaper.Start()
 				}, args)
 			}
@@ -38,11 +36,13 @@ func finders() []Maker {
 		maker("bpf-refused", 1, 8*time.Second, func(r *rand.Rand) run {
 			lasts := between(r, 2*time.Second, 5*time.Second)
 			return func(ctx context.Context, n *Node) ([]model.Effect, error) {
+				args := n.Reaper.Args()
 				return n.during(ctx, lasts, func() error {
+					n.Reaper.SetArgs(withFinder(args, "auto")...) // "bpf" would not start
 					_, err := n.Reaper.StartInjected([]uintptr{unix.SYS_BPF},
 						inject.Fault{Calls: []uintptr{unix.SYS_BPF}, Effect: inject.Fail(unix.EPERM)})
 					return err
-				}, n.Reaper.Args())
+				}, args)
 			}
 		}),
 		// The programs fail while the reaper runs: it falls back to sock_diag, and recovers with an empty set.
@@ -78,6 +78,14 @@ func finders() []Maker {
 			}
 		}),
 	}
+}
+
+const finderFlag = "--finder="
+
+// withFinder returns the arguments of a reaper with another finder.
+func withFinder(args []string, finder string) []string {
+	others := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return strings.HasPrefix(a, finderFlag) })
+	return append(others, finderFlag+finder)
 }
 
 // usesBPF reports whether the finder is bpf.
