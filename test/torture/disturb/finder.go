@@ -27,10 +27,14 @@ func finders() []Maker {
 				if slices.Contains(args, finderFlag+other) {
 					other = "auto"
 				}
-				return n.during(ctx, lasts, func() error {
+				effects, err := n.during(ctx, lasts, func() error {
 					n.Reaper.SetArgs(withFinder(args, other)...)
 					return n.Reaper.Start()
 				}, args)
+				if err == nil && other == "auto" {
+					effects = append(effects, model.Possibly(model.RoleKnown, effects[0].Since, model.Forever, ""))
+				}
+				return effects, err
 			}
 		}),
 		maker("bpf-refused", 1, 8*time.Second, func(r *rand.Rand) run {

@@ -30,6 +30,8 @@ const (
 	AgesMayRestart
 	// RoleUnknown: the finder may not know the role of a socket, so each role counts.
 	RoleUnknown
+	// RoleKnown: another finder may have proven the role of a socket, which then stays known. It ends a certain RoleUnknown.
+	RoleKnown
 	// OptionsChanged: a question to a peer was interrupted. Options are restored by the next reaper, at the end.
 	OptionsChanged
 	// Layered: the values of Layer replace those of the policy.

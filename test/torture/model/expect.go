@@ -248,7 +248,7 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 			case RoleUnknown:
 				x.facts.roleUnknown = x.facts.roleUnknown || e.possible(now)
 			}
-		} else if e.Kind == RoleUnknown && e.affects(s.Netns) && e.From <= since && e.To > now {
+		} else if e.Kind == RoleUnknown && e.affects(s.Netns) && e.From <= since && e.To > now && !r.mayKnowRoles(s.Netns, now) {
 			x.facts.roleUnknown = true
 		}
 	}
@@ -264,6 +264,11 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 		x.begins.state -= tick
 	}
 	return x
+}
+
+// mayKnowRoles reports whether a finder may have proven roles by a time.
+func (r *Run) mayKnowRoles(netns string, at Time) bool {
+	return slices.ContainsFunc(r.Effects, func(e Effect) bool { return e.Kind == RoleKnown && e.affects(netns) && e.Since <= at })
 }
 
 // ownersAge is the age of the owners' state by which a socket may still be destroyed.

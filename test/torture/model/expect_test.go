@@ -67,6 +67,10 @@ func TestExpectationsFollowTheTables(t *testing.T) {
 	clients := func(p *model.Policy) {
 		p.Rules = []model.Rule{{Match: model.Match{Role: model.Client}, Layer: model.Layer{CloseWaitGrace: &never}}}
 	}
+	serversFinWait2 := func(p *model.Policy) {
+		p.Rules = []model.Rule{{Match: model.Match{Role: model.Server}, Layer: model.Layer{FinWait2Grace: &never}}}
+	}
+	unknown := model.Effect{Kind: model.RoleUnknown, To: model.Forever, Until: model.Forever}
 	observed := model.Observe
 	beta := func(p *model.Policy) {
 		p.Rules = []model.Rule{{Match: model.Match{Command: "beta"}, Layer: model.Layer{Mode: &observed}}}
@@ -102,6 +106,8 @@ func TestExpectationsFollowTheTables(t *testing.T) {
 		"without a grace":     {always(policy(neverEnding)), closeWait(), forever, forever},
 		"of a role":           {always(policy(servers)), closeWait(), forever, forever},
 		"of the other role":   {always(policy(clients)), closeWait(), 5000, 7001},
+		"of an unknown role":  {with(always(policy(serversFinWait2)), unknown), finWait2(0), forever, forever},
+		"of a proven role":    {with(always(policy(serversFinWait2)), unknown, model.Possibly(model.RoleKnown, ms, model.Forever, "")), finWait2(0), 7000, forever},
 		"of a command":        {always(policy(beta)), closeWait(), 5000, 7001},
 		"of unknown owners":   {incomplete, closeWait(), 5000, forever},
 		"of two attachments":  {two, closeWait(), 8000, 10_501},

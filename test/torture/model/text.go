@@ -18,7 +18,7 @@ func (k EventKind) String() string {
 
 // String implements fmt.Stringer.
 func (k Kind) String() string {
-	return [...]string{"down", "observed", "policy uncertain", "ages may restart", "role unknown", "options changed", "layered", "peers not asked"}[k]
+	return [...]string{"down", "observed", "policy uncertain", "ages may restart", "role unknown", "role known", "options changed", "layered", "peers not asked"}[k]
 }
 
 // String implements fmt.Stringer.
