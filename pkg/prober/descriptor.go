@@ -301,14 +301,5 @@ func restore(fd int, saved, armed *values) error {
 	if err := now.read(fd); err != nil {
 		return err
 	}
-	set, value := restoration(&now, saved, armed)
-	var failed []error
-	for o := range optionCount {
-		if set[o] {
-			if err := setOption(fd, o, value[o]); err != nil {
-				failed = append(failed, err)
-			}
-		}
-	}
-	return errors.Join(failed...)
+	return setBack(&now, saved, armed, func(o option, value int32) error { return setOption(fd, o, value) })
 }

@@ -4,6 +4,7 @@
 package prober
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -111,4 +112,22 @@ func restoration(now, saved, armed *values) (set [optionCount]bool, value values
 		(now[keepIdle] == armed[keepIdle] || now[keepIdle] == saved[keepIdle])
 	set[keepalive] = set[keepalive] && ours
 	return set, value
+}
+
+// setBack sets the options to restore of a socket whose current values are now. If SO_KEEPALIVE is refused, it sets no other one: only
+// their armed values show that keepalive was not switched on by the application.
+func setBack(now, saved, armed *values, set func(option, int32) error) error {
+	chosen, value := restoration(now, saved, armed)
+	var refused []error
+	for o := range optionCount {
+		if !chosen[o] {
+			continue
+		}
+		err := set(o, value[o])
+		if o == keepalive && err != nil {
+			return err
+		}
+		refused = append(refused, err)
+	}
+	return errors.Join(refused...)
 }

@@ -4,6 +4,7 @@
 package prober
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -85,5 +86,27 @@ func TestFirstProbeHasTheArmedValues(t *testing.T) {
 	t.Parallel()
 	if got, want := armingOrder(), [...]option{keepIntvl, keepCount, userTimeout, keepalive, keepIdle}; got != want {
 		t.Errorf("armed in the order %v, want %v", got, want)
+	}
+}
+
+func TestARefusedOptionIsRestoredAtTheNextAttempt(t *testing.T) {
+	t.Parallel()
+	saved, armed := values{0, 7200, 75, 9, 30_000}, values{1, 6, 10, 6, 0}
+	for refused := range optionCount {
+		now, refusal := armed, errors.New("refused")
+		set := func(o option, value int32) error {
+			if o == refused && refusal != nil {
+				return refusal
+			}
+			now[o] = value
+			return nil
+		}
+		if err := setBack(&now, &saved, &armed, set); !errors.Is(err, refusal) {
+			t.Errorf("option %d is refused, and the error is %v", refused, err)
+		}
+		refusal = nil
+		if err := setBack(&now, &saved, &armed, set); err != nil || now != saved {
+			t.Errorf("after option %d was refused once: %v, %v, want %v", refused, now, err, saved)
+		}
 	}
 }
