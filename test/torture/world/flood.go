@@ -69,6 +69,9 @@ func (w *World) Vanish(_ context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	n.changing.Lock()
+	n.isRemoved = true // no ADD follows
+	n.changing.Unlock()
 	n.mu.Lock()
 	n.deleted, n.vanished = true, model.Now()
 	n.mu.Unlock()

@@ -32,9 +32,16 @@ func (w *World) clientOf(id string) string {
 func (w *World) Names() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.SortedFunc(maps.Keys(w.namespaces), func(a, b string) int {
-		return w.namespaces[a].plan.Index - w.namespaces[b].plan.Index
-	})
+	var list []string
+	for name, n := range w.namespaces {
+		n.mu.Lock()
+		if !n.deleted {
+			list = append(list, name)
+		}
+		n.mu.Unlock()
+	}
+	slices.SortFunc(list, func(a, b string) int { return w.namespaces[a].plan.Index - w.namespaces[b].plan.Index })
+	return list
 }
 
 // Path implements disturb.Pods.
