@@ -155,6 +155,19 @@ func delegate(top string) error {
 	return nil
 }
 
+// thawCgroups thaws the node's cgroups of version 1: a killed process that is frozen in one does not exit.
+func thawCgroups(name string) {
+	all, _ := hierarchies() // of the node's own ones, so they were found before
+	for _, h := range all {
+		_ = filepath.WalkDir(filepath.Join(h.Mountpoint, name), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.Name() == "freezer.state" {
+				_ = os.WriteFile(path, []byte("THAWED"), 0)
+			}
+			return nil
+		})
+	}
+}
+
 // removeCgroups removes the node's cgroups when all processes of the node are gone.
 func removeCgroups(name string) error {
 	all, err := hierarchies()

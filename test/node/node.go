@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -141,8 +142,16 @@ func enter(flags uintptr) (int, error) {
 	case <-ended:
 	case s := <-signals:
 		_ = cmd.Process.Kill() // the kernel kills all processes on the node with it
-		<-ended
-		return 128 + int(s.(syscall.Signal)), nil
+		for {
+			if name := os.Getenv(cgroupVar); name != "" {
+				thawCgroups(name)
+			}
+			select {
+			case <-ended:
+				return 128 + int(s.(syscall.Signal)), nil
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
 	}
 	var exit *exec.ExitError
 	switch {
