@@ -19,7 +19,7 @@ type candidate struct {
 	index   int32          // in the agenda, -1 if it has no due time
 	verdict verdict        // on the last look
 	step    step
-	owners  *ownerSet     // of shown.inode; nil if they were not looked up
+	owners  *ownerSet     // of shown.inode and this connection; nil if they were not looked up
 	excused monotime.Time // lateness counts from this time at the earliest
 	nextEnd *candidate    // in the same bucket of the index of ends
 	idle    simulate.Track
@@ -73,7 +73,7 @@ type verdict struct {
 func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict, deadline monotime.Time) (renewed bool) {
 	was := &c.verdict
 	renewed = was.isOfAnotherTime(deadline, v.AskWhy.Start) || !c.history.Last.IsZero() && h.ID != c.history.ID
-	if s.Inode != c.shown.inode {
+	if s.Inode != c.shown.inode || h.ID != c.history.ID { // connected again: its owner ran then, whatever was read before
 		c.owners = nil
 	}
 	c.history = h

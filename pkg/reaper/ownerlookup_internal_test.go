@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -347,6 +348,39 @@ func TestTimeWithoutAReadingOfTheOwnersDoesNotCountAsIdle(t *testing.T) {
 				t.Errorf("it is destroyed at %v, want %v", got.Sub(moment(0)), tt.want)
 			}
 		})
+	}
+}
+
+// TestFrozenTimeBeforeASocketIsConnectedAgainDoesNotCount has an owner that was frozen, and connects the same socket again: it ran then.
+func TestFrozenTimeBeforeASocketIsConnectedAgainDoesNotCount(t *testing.T) {
+	const grace = 40 * time.Second
+	l, ns := newOwningLoop(t, 0)
+	l.tracker.findsOwners = true
+	l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
+	l.tracker.readsConditions = true
+	ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter = policy.Patience(grace), policy.Never
+	seen := func(s inetdiag.Socket, at time.Duration) {
+		look := finder.Seen{Socket: s, At: moment(at), Entered: moment(at)}
+		look.Socket.Inode = 7
+		l.tracker.seen(ns, &look, moment(at))
+	}
+	read := func(at time.Duration, pause owners.Pause) {
+		t.Helper()
+		k := nextLook(l, moment(at))
+		if k == nil {
+			t.Fatalf("nothing is read at %v", at)
+		}
+		k.conditions = map[int]owners.Condition{42: {Pause: pause}}
+		answer(l, k, moment(at), owners.Process{PID: 42})
+	}
+	s := closeWait(7, 0)
+	seen(s, 0)
+	read(10*time.Second, owners.Frozen)
+	s.ID = inetdiag.NewID(s.ID.Family(), s.ID.Local(), closeWait(9, 0).ID.Peer(), 0, 7)
+	seen(s, 20*time.Second)
+	read(31*time.Second, owners.Running)
+	if got, want := ns.candidates[7].verdict.deadline, moment(20*time.Second+grace); got != want {
+		t.Errorf("it is destroyed at %v, want %v", got.Sub(moment(0)), want.Sub(moment(0)))
 	}
 }
 

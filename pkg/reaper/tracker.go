@@ -125,7 +125,7 @@ func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 	}
 	h := policy.Follow(prev, policy.Look{At: seen.At, Asked: seen.Asked, Socket: s, Entered: seen.Entered, Role: seen.Role})
 	facts := policy.Facts{OwnersKnown: !t.findsOwners, OwnersComplete: !t.findsOwners}
-	if s.Inode == c.shown.inode {
+	if s.Inode == c.shown.inode && h.ID == c.history.ID {
 		facts = t.facts(c, now)
 	}
 	own := ns.judge(&h, s, facts, now)

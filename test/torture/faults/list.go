@@ -76,9 +76,9 @@ func faults() []fault {
 			New:  "	n.Holds, _ = nil, r.holdsOn",
 		}}}, finder: "sockdiag", sign: "wrongly destroyed: ", lasts: 30 * time.Second},
 		{Mutant: mutant.Mutant{Name: "options-not-restored", Edits: []mutant.Edit{{
-			File: "pkg/prober/descriptor.go",
-			Old:  "if set[o] {",
-			New:  "if set[o] && false {",
+			File: "pkg/prober/options.go",
+			Old:  "if !chosen[o] {",
+			New:  "if !chosen[o] || true {",
 		}}}, finder: "bpf", sign: "option", lasts: 20 * time.Second},
 		{Mutant: mutant.Mutant{Name: "answer-of-another-socket", Edits: []mutant.Edit{{
 			File: "pkg/prober/job.go",

@@ -242,8 +242,9 @@ func (r *Run) at(s *Socket, now Time, how reading) snapshot {
 		if e := &r.Effects[i]; e.affects(s.Netns) && e.Since <= now && how == conservative {
 			switch e.Kind {
 			case AgesMayRestart:
-				if since <= e.Until {
-					x.begins.progress = max(x.begins.progress, r.looked(s.Netns, e.Until))
+				if since <= e.Until { // the peer's answer to a question is the last segment that the kernel knows of
+					since = r.looked(s.Netns, e.Until)
+					x.begins.progress = max(x.begins.progress, since)
 				}
 			case RoleUnknown:
 				x.facts.roleUnknown = x.facts.roleUnknown || e.possible(now)

@@ -126,6 +126,9 @@ func TestExpectationsFollowTheTables(t *testing.T) {
 		"of a living peer":     {always(policy(asking, neverEnding)), closeWait(), forever, forever},
 		"while it is down":     {with(always(policy()), model.Possibly(model.Down, 3*time.Second, 20*time.Second, "")), closeWait(), 5000, 21_000},
 		"of lost ages":         {with(always(policy()), model.Possibly(model.AgesMayRestart, 2*time.Second, 3*time.Second, "")), closeWait(), 5000, 9000},
+		"of lost ages, by the state": {
+			with(always(policy(func(p *model.Policy) { p.ByState = true })), model.Possibly(model.AgesMayRestart, 2*time.Second, 3*time.Second, "")), closeWait(), 4990, 9000,
+		},
 		"while observed by a switch": {
 			with(always(policy()), model.Effect{Kind: model.Observed, Since: 0, From: ms, To: 20 * time.Second, Until: 21 * time.Second}), closeWait(), 20_000, 22_000,
 		},
