@@ -25,6 +25,13 @@ func hungRoot(t *testing.T) (*Root, *nstest.HungMount) {
 	return root, mount
 }
 
+// hanging returns the number of operations that hang.
+func (r *Root) hanging() int {
+	r.hung.mu.Lock()
+	defer r.hung.mu.Unlock()
+	return len(r.hung.paths)
+}
+
 func TestAPathThatHangsIsAttemptedOnceUntilItAnswers(t *testing.T) {
 	t.Parallel()
 	root, mount := hungRoot(t)
@@ -37,7 +44,7 @@ func TestAPathThatHangsIsAttemptedOnceUntilItAnswers(t *testing.T) {
 	if _, err := root.Stat(path); !errors.Is(err, ErrHangs) {
 		t.Errorf("stat: %v, want that it hangs", err)
 	}
-	if got := len(root.hung.paths); got != 1 {
+	if got := root.hanging(); got != 1 {
 		t.Errorf("%d operations hang, want that only the first was attempted", got)
 	}
 	h, err := root.Open(other.Path())
@@ -63,20 +70,19 @@ func TestTheThreadsOfPathsThatHangAreBounded(t *testing.T) {
 			if _, err := root.Open(path); !errors.Is(err, ErrHangs) {
 				t.Fatalf("open %s: %v, want that it hangs", path, err)
 			}
-			if got, limit := len(root.hung.paths), min((dir+1)*maxHungPerDir, maxHung); got > limit {
+			if got, limit := root.hanging(), min((dir+1)*maxHungPerDir, maxHung); got > limit {
 				t.Fatalf("%d operations hang after %d directories, want at most %d", got, dir+1, limit)
 			}
 		}
 	}
-	if got := len(root.hung.paths); got != maxHung {
+	if got := root.hanging(); got != maxHung {
 		t.Errorf("%d operations hang, want %d", got, maxHung)
 	}
 	mount.Answer()
-	nstest.Eventually(t, 2*time.Minute, "no operation hangs", func() bool {
-		root.hung.mu.Lock()
-		defer root.hung.mu.Unlock()
-		return len(root.hung.paths)+len(root.hung.dirs) == 0
-	})
+	nstest.Eventually(t, 2*time.Minute, "no operation hangs", func() bool { return root.hanging() == 0 })
+	if got := len(root.hung.dirs); got != 0 {
+		t.Errorf("%d directories count as having paths that hang", got)
+	}
 }
 
 func TestARootWhosePathHangsCloses(t *testing.T) {
