@@ -20,15 +20,19 @@ type Netns struct {
 	Recorded time.Time
 	Interval time.Duration // between two sweeps; 0 if no policy acts on any socket
 	Patience time.Duration // the shortest of any of its sockets
+	Grace    time.Duration // the shortest grace of any of its sockets
 	// Repair is the interval at which a finder with notifications reads all sockets, to find those without one. 0 is Interval.
 	Repair time.Duration
 }
 
 // NewNetns returns the network namespace with the intervals and the patience of its policies.
 func NewNetns(id netns.Identity, paths []string, policies []policy.Policy) Netns {
+	grace := longest(policies, (*policy.Policy).ShortestGrace)
 	return Netns{
 		Identity: id, Paths: paths, Interval: SweepInterval(policies),
-		Patience: time.Duration(longest(policies, (*policy.Policy).Shortest)), Repair: repairInterval(policies),
+		Patience: time.Duration(longest(policies, (*policy.Policy).Shortest)), Grace: time.Duration(grace),
+		// A socket without a notification gets its whole patience once it is found, so a probe of its peer can wait.
+		Repair: quarter(grace),
 	}
 }
 
@@ -40,12 +44,6 @@ func SweepInterval(policies []policy.Policy) time.Duration {
 		return 0
 	}
 	return quarter(patience)
-}
-
-// repairInterval returns a quarter of the shortest grace, from a second to a minute. A socket without a notification gets its
-// whole patience once it is found, so a probe of its peer can wait.
-func repairInterval(policies []policy.Policy) time.Duration {
-	return quarter(longest(policies, (*policy.Policy).ShortestGrace))
 }
 
 // quarter returns a quarter of a patience, from a second to a minute.

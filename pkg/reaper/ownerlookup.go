@@ -241,7 +241,7 @@ func (o *ownerLookups) sample(at monotime.Time) {
 	o.unsampled = o.unsampled[:0]
 	interval := maxSampleInterval
 	for _, ns := range o.registry.namespaces {
-		interval = min(interval, ns.grace/16) // of candidates that are found before the next sample
+		interval = min(interval, ns.Grace/16) // of candidates that are found before the next sample
 		for _, c := range ns.candidates {
 			patience := c.verdict.deadline.Sub(c.verdict.start)
 			if c.verdict.deadline.IsZero() || c.verdict.start.IsZero() || patience <= 0 || c.shown.inode == 0 {

@@ -38,7 +38,6 @@ type registered struct {
 	registeredAt            monotime.Time // by this reaper
 	policiesAt              monotime.Time // since then it has these policies
 	longest                 time.Duration // the longest patience since then
-	grace                   time.Duration // the shortest of any of its sockets
 	lastSweep               monotime.Time // when the last complete sweep began
 	sweepLag                time.Duration // delay of that beginning
 }
@@ -145,10 +144,6 @@ func (ns *registered) take(n *census.Namespace) (isRejudged bool) {
 				ns.policies = append(ns.policies, p) // the attachments of a pod usually have the same policy
 			}
 		}
-	}
-	ns.grace = 0
-	for i := range ns.policies { // joined to the latest times
-		ns.grace = max(ns.grace, time.Duration(ns.policies[i].ShortestGrace()))
 	}
 	ns.namesCommands = slices.ContainsFunc(ns.policies, namesCommands)
 	ns.own = finder.NewNetns(n.Identity, paths(n.Records), ns.policies)

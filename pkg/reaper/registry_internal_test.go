@@ -135,11 +135,11 @@ func TestRegistryTargets(t *testing.T) {
 		recordOf(3, "eth0", with(func(p *policy.Policy) { p.Mode = policy.Off })),
 	}...)
 	want := []finder.Netns{{
-		Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: 22500 * time.Millisecond, Patience: 90 * time.Second, Repair: time.Minute,
+		Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: 22500 * time.Millisecond, Patience: 90 * time.Second, Grace: time.Hour, Repair: time.Minute,
 	}}
 	for _, inode := range []uint64{2, 3} { // in which the reaper may not act, but which may have the other ends of connections
 		want = append(want, finder.Netns{
-			Identity: netns.Identity{Cookie: inode, Dev: 4, Inode: inode}, Paths: []string{"/run/netns/a"}, Interval: want[0].Interval, Patience: time.Duration(policy.Never), Repair: time.Minute,
+			Identity: netns.Identity{Cookie: inode, Dev: 4, Inode: inode}, Paths: []string{"/run/netns/a"}, Interval: want[0].Interval, Patience: time.Duration(policy.Never), Grace: time.Duration(policy.Never), Repair: time.Minute,
 		})
 	}
 	got := r.targets()
