@@ -51,8 +51,8 @@ const (
 	SigpipeKills
 )
 
-// Conditions returns the condition of each process. It reads each cgroup once, and the list of mounts where it does not find one. If ctx is done or /proc cannot be opened, it
-// returns an error and the conditions that it has read.
+// Conditions returns the condition of each process. It reads each cgroup once, and the list of mounts where it does not find
+// one. If ctx is done or /proc cannot be opened, it returns an error and the conditions that it has read.
 //
 // /proc/PID/cgroup names cgroups relative to the reader's cgroup namespace. If that is not the initial one, Conditions enters
 // the cgroup namespace of process 1 on another thread (needs CAP_SYS_ADMIN), and looks for the cgroup file systems in its

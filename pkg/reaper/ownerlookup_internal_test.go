@@ -30,6 +30,15 @@ func newOwningLoop(t *testing.T, budget float64) (*loop, *registered) {
 	return l, ns
 }
 
+// newReadingLoop is newOwningLoop with a reaper that finds owners and reads their conditions, which the test passes to it.
+func newReadingLoop(t *testing.T, budget float64) (*loop, *registered) {
+	t.Helper()
+	l, ns := newOwningLoop(t, budget)
+	l.tracker.findsOwners, l.tracker.readsConditions = true, true
+	l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
+	return l, ns
+}
+
 // leakIn reports a socket that is due that long after the moment. Its inode equals its cookie.
 func leakIn(l *loop, ns *registered, cookie uint64, at monotime.Time, due time.Duration) *candidate {
 	seen := seenAt(cookie, testGrace-due, at)
@@ -328,10 +337,7 @@ func TestTimeWithoutAReadingOfTheOwnersDoesNotCountAsIdle(t *testing.T) {
 		"a reading that comes late": {read: grace/2 + 11*time.Second, want: grace + grace/2 + 11*time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, ns := newOwningLoop(t, 0)
-			l.tracker.findsOwners = true
-			l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
-			l.tracker.readsConditions = true
+			l, ns := newReadingLoop(t, 0)
 			ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter = policy.Patience(grace), policy.Never
 			look := finder.Seen{Socket: closeWait(7, 0), At: moment(0), Entered: moment(0)}
 			look.Socket.Inode = 7
@@ -354,10 +360,7 @@ func TestTimeWithoutAReadingOfTheOwnersDoesNotCountAsIdle(t *testing.T) {
 // TestFrozenTimeBeforeASocketIsConnectedAgainDoesNotCount has an owner that was frozen, and connects the same socket again: it ran then.
 func TestFrozenTimeBeforeASocketIsConnectedAgainDoesNotCount(t *testing.T) {
 	const grace = 40 * time.Second
-	l, ns := newOwningLoop(t, 0)
-	l.tracker.findsOwners = true
-	l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
-	l.tracker.readsConditions = true
+	l, ns := newReadingLoop(t, 0)
 	ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter = policy.Patience(grace), policy.Never
 	seen := func(s inetdiag.Socket, at time.Duration) {
 		look := finder.Seen{Socket: s, At: moment(at), Entered: moment(at)}
@@ -386,10 +389,7 @@ func TestFrozenTimeBeforeASocketIsConnectedAgainDoesNotCount(t *testing.T) {
 
 // TestASampleWaitsForNoLookUp has a look-up under way whose budget is spent, and sockets that wait for the next one.
 func TestASampleWaitsForNoLookUp(t *testing.T) {
-	l, ns := newOwningLoop(t, 0.001)
-	l.tracker.findsOwners = true
-	l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
-	l.tracker.readsConditions = true
+	l, ns := newReadingLoop(t, 0.001)
 	leakIn(l, ns, 7, moment(0), 3*time.Second)
 	k := nextLook(l, moment(0))
 	k.cpu = time.Minute
@@ -403,10 +403,7 @@ func TestASampleWaitsForNoLookUp(t *testing.T) {
 // TestOwnersOfSocketsThatWaitForTheRateLimitAreRead has a socket whose turn does not come: if its owners were not read, it would need
 // another look-up when it does.
 func TestOwnersOfSocketsThatWaitForTheRateLimitAreRead(t *testing.T) {
-	l, ns := newOwningLoop(t, 0)
-	l.tracker.findsOwners = true
-	l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
-	l.tracker.readsConditions = true
+	l, ns := newReadingLoop(t, 0)
 	c := leakIn(l, ns, 7, moment(0), 3*time.Second)
 	answer(l, nextLook(l, moment(0)), moment(0), owners.Process{PID: 42})
 	l.tracker.handle(c, eventTimeCame, moment(3*time.Second))
@@ -452,10 +449,7 @@ func TestTheShortGraceOfARuleLetsOwnersBeReadOften(t *testing.T) {
 func TestOwnerThatWasStoppedGetsItsWholePatience(t *testing.T) {
 	for name, stops := range map[string]bool{"stopped": true, "running": false} {
 		t.Run(name, func(t *testing.T) {
-			l, ns := newOwningLoop(t, 0)
-			l.tracker.findsOwners = true
-			l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
-			l.tracker.readsConditions = true
+			l, ns := newReadingLoop(t, 0)
 			const grace = 40 * time.Second
 			ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter = policy.Patience(grace), policy.Never
 			look := finder.Seen{Socket: closeWait(7, 0), At: moment(0), Entered: moment(0)}
