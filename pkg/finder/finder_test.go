@@ -21,23 +21,33 @@ import (
 // eachFinder runs a test for each finder, with a CPU budget of one core.
 func eachFinder(t *testing.T, test func(t *testing.T, f finder.Finder)) {
 	t.Helper()
+	eachLoaded(t, func(t *testing.T, f finder.Finder, _ *finder.Loader) { test(t, f) })
+}
+
+// eachLoaded runs the test with each finder, and with its programs. l is nil for a finder without any.
+func eachLoaded(t *testing.T, test func(t *testing.T, f finder.Finder, l *finder.Loader)) {
+	t.Helper()
 	for _, name := range []string{finder.NameSockDiag, finder.NameBPF} {
 		t.Run(name, func(t *testing.T) {
-			test(t, selectFinder(t, name).Finder)
+			b, l := selectFinder(t, name)
+			test(t, b.Finder, l)
 		})
 	}
 }
 
-// selectFinder starts the finder of that name, with a CPU budget of one core.
-func selectFinder(t *testing.T, name string) *finder.Backend {
+// selectFinder starts the finder of that name, with a CPU budget of one core. l is nil for a finder without programs.
+func selectFinder(t *testing.T, name string) (b *finder.Backend, l *finder.Loader) {
 	t.Helper()
 	root, err := netns.NewRoot("")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { root.Close() })
-	b, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(1 << 12) },
-		finder.Config{Root: root, Clock: nstest.Clock(t), CPUBudget: 1})
+	load := func() (*finder.Loader, error) {
+		l, err = finder.LoadPrograms(1 << 12)
+		return l, err
+	}
+	b, err = finder.Select(name, load, finder.Config{Root: root, Clock: nstest.Clock(t), CPUBudget: 1})
 	if _, ok := errors.AsType[*bpf.UnsupportedError](err); ok {
 		nstest.NeedBPF(t, err)
 	}
@@ -49,7 +59,7 @@ func selectFinder(t *testing.T, name string) *finder.Backend {
 			t.Error(err)
 		}
 	})
-	return b
+	return b, l
 }
 
 // target returns a network namespace with an interval of 100 ms.

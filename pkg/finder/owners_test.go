@@ -18,7 +18,7 @@ import (
 func TestOwnersHaveTheDescriptorOfTheSocket(t *testing.T) {
 	for _, name := range []string{finder.NameSockDiag, finder.NameBPF} {
 		t.Run(name, func(t *testing.T) {
-			b := selectFinder(t, name)
+			b, _ := selectFinder(t, name)
 			ns := nstest.New(t)
 			inode, fd := descriptorOf(t, ns.Connect(t, nstest.IPv4).Client)
 			q := owners.Query{

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
@@ -39,6 +41,39 @@ func halfClosed(t *testing.T, ns *nstest.NS, connections int) (cookies []uint64)
 			return stateOf(t, p.Server) == inetdiag.CloseWait && stateOf(t, p.Client) == inetdiag.FinWait2
 		})
 		cookies = append(cookies, cookieOf(t, p.Client), cookieOf(t, p.Server))
+	}
+	return cookies
+}
+
+// isInSet returns whether the kernel has called the program of l for each of the sockets. A refresh does not show the
+// others. Without programs it returns true.
+func isInSet(t *testing.T, l *finder.Loader, cookies []uint64) bool {
+	t.Helper()
+	if l == nil {
+		return true
+	}
+	set := make(map[uint64]bool)
+	err := l.Entries(func(s *bpf.Socket) error {
+		set[s.ID.Cookie()] = true
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return !slices.ContainsFunc(cookies, func(c uint64) bool { return !set[c] })
+}
+
+// inSet half-closes connections until the kernel has called the program of l for both sockets of as many, and returns the
+// cookies of these sockets. It does not call the program for each change of state.
+func inSet(t *testing.T, l *finder.Loader, ns *nstest.NS, connections int) (cookies []uint64) {
+	t.Helper()
+	for tries := 0; len(cookies) < 2*connections; tries++ {
+		if tries == 20*connections {
+			t.Fatalf("the kernel has called the program for %d sockets of %d connections", len(cookies), tries)
+		}
+		if both := halfClosed(t, ns, 1); isInSet(t, l, both) {
+			cookies = append(cookies, both...)
+		}
 	}
 	return cookies
 }
@@ -71,7 +106,7 @@ func refresh(t *testing.T, f finder.Finder) {
 }
 
 func TestARefreshReportsTheSocketsOfAllNamespacesThatAreRarelyRead(t *testing.T) {
-	eachFinder(t, func(t *testing.T, f finder.Finder) {
+	eachLoaded(t, func(t *testing.T, f finder.Finder, l *finder.Loader) {
 		first, second := nstest.New(t), nstest.New(t)
 		halfClose(t, first, 1) // so that walks cover the namespaces in any PID namespace
 		halfClose(t, second, 1)
@@ -80,7 +115,7 @@ func TestARefreshReportsTheSocketsOfAllNamespacesThatAreRarelyRead(t *testing.T)
 		start(t, f, r) <- set
 		r.await(t, "each namespace is swept", func() bool { return r.sweepsOf(set[0].Identity) > 0 && r.sweepsOf(set[1].Identity) > 0 })
 		for range 3 {
-			inFirst, inSecond := halfClosed(t, first, 2), halfClosed(t, second, 2)
+			inFirst, inSecond := inSet(t, l, first, 2), inSet(t, l, second, 2)
 			open := cookieOf(t, first.Connect(t, nstest.IPv4).Client)
 			refresh(t, f)
 			if !r.hasSeen(set[0].Identity, inFirst...) || !r.hasSeen(set[1].Identity, inSecond...) {
@@ -95,12 +130,12 @@ func TestARefreshReportsTheSocketsOfAllNamespacesThatAreRarelyRead(t *testing.T)
 }
 
 func TestConcurrentRefreshesAreAllAnswered(t *testing.T) {
-	eachFinder(t, func(t *testing.T, f finder.Finder) {
+	eachLoaded(t, func(t *testing.T, f finder.Finder, l *finder.Loader) {
 		ns := nstest.New(t)
 		n := rareTarget(t, ns)
 		r := newRecorder()
 		start(t, f, r) <- []finder.Netns{n}
-		cookies := halfClosed(t, ns, 1)
+		cookies := inSet(t, l, ns, 1)
 		var all sync.WaitGroup
 		for range 20 {
 			all.Go(func() {
@@ -135,7 +170,7 @@ func TestARefreshWithoutAFindEndsWithItsContext(t *testing.T) {
 
 // TestASecondFindServesRefreshes: one that waited for the first is not answered, and does not disturb the second.
 func TestASecondFindServesRefreshes(t *testing.T) {
-	eachFinder(t, func(t *testing.T, f finder.Finder) {
+	eachLoaded(t, func(t *testing.T, f finder.Finder, l *finder.Loader) {
 		ns := nstest.New(t)
 		n := rareTarget(t, ns)
 		_, end := startFind(t, f, newRecorder())
@@ -145,7 +180,7 @@ func TestASecondFindServesRefreshes(t *testing.T) {
 		sets, _ := startFind(t, f, r)
 		sets <- []finder.Netns{n}
 		r.await(t, "the namespace is swept", func() bool { return r.sweepsOf(n.Identity) > 0 })
-		cookies := halfClosed(t, ns, 1)
+		cookies := inSet(t, l, ns, 1)
 		refresh(t, f)
 		if !r.hasSeen(n.Identity, cookies...) {
 			t.Error("the sockets are not reported")
