@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
 // End is one end of a connection, with the fields that identify the other end.
@@ -67,12 +68,15 @@ func (e *End) sent() uint64 {
 func within1(a, b uint64) bool { return max(a, b)-min(a, b) <= 1 }
 
 // SparedBy returns the verdict on a socket after the standing of its other end. A standing reason spares this end too, from
-// the destroy and from the question.
-func (v Verdict) SparedBy(other Standing) Verdict {
+// the destroy and from the question. Again is when the other end needs a look: it may be gone without a byte to this end.
+func (v Verdict) SparedBy(other Standing, h *History, now monotime.Time) Verdict {
 	if other == StandingNone || v.Act.orOff() == Off {
 		return v
 	}
 	v.Reason, v.Other, v.Ask, v.NeedsOwners, v.Above = PeerSpared, other, false, false, nil
 	v.AskAt, v.EndAt, v.Deadline, v.Again, v.Due = Forever, Forever, 0, 0, 0
+	if other != StandingUnknown {
+		v.Again = rarerLook(h, now)
+	}
 	return v
 }

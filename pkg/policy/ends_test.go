@@ -136,7 +136,7 @@ func TestStandingReasonsSpareTheOtherEnd(t *testing.T) {
 			s = closeWait(0)
 			h = policy.Follow(nil, policy.Look{At: at(0), Socket: s})
 			policies := []policy.Policy{testPolicy()}
-			v := policy.Judge(policies, &h, s, owners("a"), at(25)).SparedBy(other.Standing)
+			v := policy.Judge(policies, &h, s, owners("a"), at(25)).SparedBy(other.Standing, &h, at(25))
 			if spared := v.Reason == policy.PeerSpared; spared == v.Destroy() || spared != (tt.want != policy.StandingNone) || spared != v.Deadline.IsZero() {
 				t.Errorf("the other end: %v, destroy %v, deadline %v", v.Reason, v.Destroy(), v.Deadline)
 			}
@@ -153,14 +153,14 @@ func TestStandingReasonsSpareFromTheQuestionToo(t *testing.T) {
 	s := closeWait(0)
 	h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
 	v := policy.Judge([]policy.Policy{p}, &h, s, owners("a"), at(6))
-	if !v.Ask || v.SparedBy(policy.StandingNone).Ask != v.Ask {
+	if !v.Ask || v.SparedBy(policy.StandingNone, &h, at(6)).Ask != v.Ask {
 		t.Errorf("asked: %v", v.Ask)
 	}
-	if v = v.SparedBy(policy.StandingUnread); v.Ask || v.Reason != policy.PeerSpared {
+	if v = v.SparedBy(policy.StandingUnread, &h, at(6)); v.Ask || v.Reason != policy.PeerSpared {
 		t.Errorf("asked: %v, %v", v.Ask, v.Reason)
 	}
 	p.Mode = policy.Off
-	if v = policy.Judge([]policy.Policy{p}, &h, s, owners("a"), at(6)).SparedBy(policy.StandingUnread); v.Reason != policy.ModeOff {
+	if v = policy.Judge([]policy.Policy{p}, &h, s, owners("a"), at(6)).SparedBy(policy.StandingUnread, &h, at(6)); v.Reason != policy.ModeOff {
 		t.Errorf("its own reason is replaced by %v", v.Reason)
 	}
 }

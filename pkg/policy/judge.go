@@ -339,8 +339,7 @@ func (s *Sentence) reason(h *History, now monotime.Time) Reason {
 
 // nextLook returns when the next look is needed, zero if the next sweep is early enough, and Verdict.Due.
 func (v *Verdict) nextLook(least *Sentence, h *History, s *inetdiag.Socket, now monotime.Time) (again, due monotime.Time) {
-	// The longer a socket is idle, the rarer are the looks at it.
-	rarer := now.Add(pollInterval(now.Sub(h.IdleStart(ClockProgress)) / 4))
+	rarer := rarerLook(h, now)
 	if v.Reason == OwnerFrozen {
 		return rarer, 0
 	}
@@ -372,5 +371,8 @@ func (v *Verdict) nextLook(least *Sentence, h *History, s *inetdiag.Socket, now 
 	return next, due
 }
 
-// pollInterval bounds the time until a look that would notice progress or a thaw.
-func pollInterval(d time.Duration) time.Duration { return min(max(d, time.Second), 10*time.Minute) }
+// rarerLook returns the time of a look that would notice progress, a thaw, or that the other end is gone. The longer a socket is
+// idle, the rarer are these looks.
+func rarerLook(h *History, now monotime.Time) monotime.Time {
+	return now.Add(min(max(now.Sub(h.IdleStart(ClockProgress))/4, time.Second), 10*time.Minute))
+}

@@ -134,7 +134,7 @@ func (e *examiner) lookUp(conn conn, j *job, n int) error {
 			look := policy.Look{At: x.at, Socket: s}
 			x.history = policy.Follow(&j.histories[i], look)
 			own := j.judge.judge(&x.history, s, j.facts[i], x.at)
-			v := sparedByOther(own, j.others[i], x.at)
+			v := sparedByOther(own, j.others[i], &x.history, x.at)
 			x.verdict, x.deadline = withThreshold(v, j.allowed[i], j.facts[i].OwnersKnown, x.at), own.Deadline
 			x.socket = *s
 			x.event = j.decide(x.verdict)

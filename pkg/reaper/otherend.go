@@ -149,7 +149,7 @@ func (t *tracker) withOther(c *candidate, h *policy.History, own policy.Verdict,
 		return own
 	}
 	spares, needsOwners := t.otherEnd(c, h, &own, since, now)
-	v := own.SparedBy(spares)
+	v := own.SparedBy(spares, h, now)
 	if needsOwners {
 		v.NeedsOwners, v.Ask = true, false
 	}
@@ -161,14 +161,18 @@ func (t *tracker) queueOther(c *candidate, now monotime.Time) {
 	own := t.judgeAlone(c, now)
 	since, end := dueSince(&own, now), c.end()
 	for o := range t.ends.opposite(&end) {
-		if o == c || o.isFreshFor(&c.history, since) {
-			continue
+		if o != c && !o.isFreshFor(&c.history, since) {
+			t.queueEnd(o, now)
 		}
-		switch o.step.phase {
-		case phaseTimed, phaseForbidden, phaseUnowned, phaseUnasked, phaseAsking:
-			t.handle(o, eventTimeCame, now)
-		default: // a look is under way; in phaseRefused one follows after retryAfter
-		}
+	}
+}
+
+// queueEnd queues an end of a connection for a look.
+func (t *tracker) queueEnd(o *candidate, now monotime.Time) {
+	switch o.step.phase {
+	case phaseTimed, phaseForbidden, phaseUnowned, phaseUnasked, phaseAsking:
+		t.handle(o, eventTimeCame, now)
+	default: // a look is under way; in phaseRefused one follows after retryAfter
 	}
 }
 
@@ -225,9 +229,9 @@ func (t *tracker) otherForJob(c *candidate, now monotime.Time) policy.Standing {
 }
 
 // sparedByOther returns the examiner's verdict with the influence of the other end.
-func sparedByOther(own policy.Verdict, other policy.Standing, now monotime.Time) policy.Verdict {
+func sparedByOther(own policy.Verdict, other policy.Standing, h *policy.History, now monotime.Time) policy.Verdict {
 	if dueSince(&own, now).IsZero() {
 		return own
 	}
-	return own.SparedBy(other)
+	return own.SparedBy(other, h, now)
 }

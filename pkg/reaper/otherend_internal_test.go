@@ -208,6 +208,66 @@ func TestEndIsDestroyedOnceTheOtherNoLongerSparesIt(t *testing.T) {
 	}
 }
 
+// TestAVanishedOtherEndSparesNoLonger has no finder that reports it: a finder with notifications walks once a minute if no grace
+// is short. The other end of a second connection stays.
+func TestAVanishedOtherEndSparesNoLonger(t *testing.T) {
+	for name, spare := range map[string]func(*policy.Policy){
+		"with a grace of never": func(p *policy.Policy) { p.FinWait2Grace = policy.Never },
+		"with an exemption":     func(p *policy.Policy) { p.Exempt = []policy.Match{{State: inetdiag.FinWait2}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, ns, other, k := newEndsLoop(t)
+				spare(&other.policies[0])
+				k.sockets[peerCookie(7)], k.sockets[peerCookie(8)] = peerOf(7, 0), peerOf(8, 0)
+				see(l, other.Identity, peerLook(7, 0), peerLook(8, 0))
+				see(l, ns.Identity, idleLook(7, 0), idleLook(8, 0))
+				time.Sleep(testGrace)
+				runUntilQuiet(l, k)
+				if len(k.destroyed) != 0 {
+					t.Fatalf("destroyed are %v", k.destroyed)
+				}
+				k.gone = map[uint64]bool{peerCookie(7): true}
+				const within = testGrace/4 + time.Second
+				for began := time.Now(); time.Since(began) < within; time.Sleep(100 * time.Millisecond) {
+					runUntilQuiet(l, k)
+				}
+				if !slices.Equal(k.destroyed, []uint64{7}) {
+					t.Errorf("after %v, destroyed are %v; it is %v", within, k.destroyed, ns.candidates[7].verdict.reason)
+				}
+				looks := len(k.looks)
+				for range 3600 {
+					time.Sleep(time.Second)
+					runUntilQuiet(l, k)
+				}
+				if n := len(k.looks) - looks; n == 0 || n > 40 || !slices.Equal(k.destroyed, []uint64{7}) {
+					t.Errorf("%d looks at the other one in an hour; destroyed are %v", n, k.destroyed)
+				}
+			})
+		})
+	}
+}
+
+// TestALookForASparedEndCancelsNoQuestion has an end that asks its peer, which it spares.
+func TestALookForASparedEndCancelsNoQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns, a := newAskingLoop(t, policy.Destroy)
+		ns.policies[0].CloseWaitGrace = policy.Never
+		other := newRegistered(2)
+		l.registry.namespaces[other.Identity] = other
+		k := &kernel{sockets: map[uint64]inetdiag.Socket{peerCookie(7): peerOf(7, 0)}}
+		see(l, ns.Identity, idleLook(7, 0))
+		see(l, other.Identity, peerLook(7, 0))
+		for range 120 {
+			time.Sleep(time.Second)
+			runUntilQuiet(l, k)
+		}
+		if r := other.candidates[peerCookie(7)].verdict.reason; r != policy.PeerSpared || len(a.questions) != 1 || len(a.cancelled) != 0 || len(k.destroyed) != 0 {
+			t.Errorf("the end is %v; %d questions, cancelled are %v, destroyed are %v", r, len(a.questions), a.cancelled, k.destroyed)
+		}
+	})
+}
+
 func TestEndWaitsForALookAtTheOther(t *testing.T) {
 	saved := func() policy.History {
 		s := peerOf(7, 0)

@@ -11,14 +11,22 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// A socket past its grace is spared while it has unread or unacknowledged bytes, and looked up at intervals that grow with its idle
-// time. These looks only notice progress: nothing is due. A pod can have very many such sockets, so they have a CPU budget of their
-// own. A candidate that waits for it in progressQ is in the agenda for the time at which something is due.
+// A socket past its grace is spared while it has unread or unacknowledged bytes, or while the other end of its connection has a
+// reason to keep both. It, or that other end, is looked up at intervals that grow with its idle time. These looks only notice
+// progress, or that the other end is gone: nothing is due. A pod can have very many such sockets, so they have a CPU budget of
+// their own. A candidate that waits for it in progressQ is in the agenda for the time at which something is due.
 
 // awaitsProgress reports whether a look at a candidate, whose time has come, can only notice progress. It returns when
 // something is due without any, zero for never.
 func (t *tracker) awaitsProgress(c *candidate, now monotime.Time) (due monotime.Time, ok bool) {
-	if c.step.phase != phaseTimed || c.verdict.reason != policy.UnreadData && c.verdict.reason != policy.UnackedData {
+	if c.step.phase != phaseTimed {
+		return 0, false
+	}
+	switch c.verdict.reason {
+	case policy.UnreadData, policy.UnackedData:
+	case policy.PeerSpared:
+		return 0, c.verdict.other != policy.StandingUnknown // otherwise a look at the other end is under way
+	default:
 		return 0, false
 	}
 	v := t.judge(c, now)
@@ -41,10 +49,31 @@ func (t *tracker) takeForProgress(limit int, now monotime.Time) (n int) {
 		_, list := t.progressQ.Pop(limit)
 		for _, c := range list {
 			delete(t.inProgressQ, c)
-			if _, ok := t.awaitsProgress(c, now); ok { // otherwise its phase or its verdict has changed since
+			switch _, ok := t.awaitsProgress(c, now); {
+			case !ok: // its phase or its verdict has changed since
+			case c.verdict.reason == policy.PeerSpared:
+				n += t.queueSparing(c, now)
+			default:
 				t.handle(c, eventTimeCame, now)
 				n++
 			}
+		}
+	}
+	return n
+}
+
+// queueSparing queues the other end of a candidate that it spares for a look, and returns the number of sockets to look at. A
+// question to that end's peer goes on: its answer is as good as a look.
+func (t *tracker) queueSparing(c *candidate, now monotime.Time) (n int) {
+	t.reconsider(c, now)
+	if _, ok := t.awaitsProgress(c, now); !ok {
+		return 0
+	}
+	end := c.end()
+	for o := range t.ends.opposite(&end) {
+		if o != c && o.step.phase != phaseAsking {
+			t.queueEnd(o, now)
+			n++
 		}
 	}
 	return n

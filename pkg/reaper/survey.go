@@ -160,7 +160,7 @@ func (s *survey) judge(q api.SocketQuery, sock *inetdiag.Socket, c *candidate, a
 func (s *survey) view(c *candidate, h *policy.History, sock *inetdiag.Socket, at monotime.Time) *api.SocketView {
 	verdict := s.ns.judge(h, sock, s.facts(c, at), at)
 	if c != nil {
-		verdict = sparedByOther(verdict, c.verdict.other, at)
+		verdict = sparedByOther(verdict, c.verdict.other, h, at)
 	}
 	verdict = withThreshold(verdict, c != nil && c.verdict.allowed && !s.ns.surplus.shrunk, true, at)
 	s.views = append(s.views, api.SocketView{
