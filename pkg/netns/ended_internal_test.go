@@ -41,10 +41,7 @@ func TestANamespaceHasEndedAfterItsLastReference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	liveness := NewLiveness()
-	if _, err := liveness.Alive(id); err != nil {
-		t.Skip(err)
-	}
+	liveness := newKnowing(t, id)
 	if ended, err := liveness.Ended(id); ended || err != nil {
 		t.Errorf("with its path: ended %v, %v", ended, err)
 	}
@@ -61,12 +58,21 @@ func TestANamespaceHasEndedAfterItsLastReference(t *testing.T) {
 	})
 }
 
+// newKnowing returns a Liveness, and skips the test if the kernel does not report whether a network namespace exists.
+func newKnowing(t *testing.T, id Identity) *Liveness {
+	t.Helper()
+	liveness := NewLiveness()
+	if _, err := liveness.Alive(id); errors.Is(err, ErrLivenessUnknown) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return liveness
+}
+
 func TestANamespaceWithTheSameInodeNumberIsAnotherOne(t *testing.T) {
 	id := pinned(t)
-	liveness := NewLiveness()
-	if _, err := liveness.Alive(id); err != nil {
-		t.Skip(err)
-	}
+	liveness := newKnowing(t, id)
 	id.Cookie += 1 << 40
 	if ended, err := liveness.Ended(id); !ended || err != nil {
 		t.Errorf("ended %v, %v", ended, err)
@@ -101,10 +107,7 @@ func TestOneNamespaceOfSeveralHasEnded(t *testing.T) {
 	lives := pinned(t)
 	ended := lives
 	ended.Cookie += 1 << 40
-	liveness := NewLiveness()
-	if _, err := liveness.Alive(lives); err != nil {
-		t.Skip(err)
-	}
+	liveness := newKnowing(t, lives)
 	if diff := cmp.Diff([]bool{false, true, false}, liveness.EndedEach([]Identity{lives, ended, lives})); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

@@ -5,6 +5,7 @@ package disturb
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -49,9 +50,10 @@ func finders() []Maker {
 				}, args)
 			}
 		}),
-		// The programs fail while the reaper runs: it falls back to sock_diag, and recovers with an empty set.
-		maker("bpf-fails", 2, 18*time.Second, func(r *rand.Rand) run {
-			skip := r.IntN(20)
+		// The programs fail while the reaper runs: it falls back to sock_diag, and recovers with an empty set. What no sweep has
+		// shown before, only a walk finds then: the reaper has the time for it, as usual.
+		maker("bpf-fails", 2, 28*time.Second, func(r *rand.Rand) run {
+			skip, recovered := r.IntN(20), between(r, 8*time.Second, 10*time.Second)
 			return func(ctx context.Context, n *Node) ([]model.Effect, error) {
 				args := n.Reaper.Args()
 				var s *inject.Supervisor
@@ -72,17 +74,25 @@ func finders() []Maker {
 					return nil, err
 				}
 				fault.Lift()
+				if err := sleep(ctx, retryPause); err != nil { // a question for the status would have everything read
+					return nil, err
+				}
 				if err := n.awaitStatus(ctx, "the finder recovers", func(s *api.Status) bool { return s.Finder.Name == "bpf" }); err != nil {
 					return nil, err
 				}
-				if _, err := n.replaceReaper(ctx, 0, args...); err != nil {
+				effects = append(possibly(since, model.Down, model.RoleUnknown), effects...)
+				if err := sleep(ctx, recovered); err != nil {
 					return nil, err
 				}
-				return append(possibly(since, model.Down, model.RoleUnknown), effects...), s.Err()
+				more, err := n.replaceReaper(ctx, 0, args...)
+				return append(effects, more...), errors.Join(err, s.Err())
 			}
 		}),
 	}
 }
+
+// retryPause is the time after which a reaper tries the programs again, and a little more.
+const retryPause = 10*time.Second + 500*time.Millisecond
 
 const finderFlag = "--finder="
 

@@ -69,7 +69,7 @@ func faults() []fault {
 			File: "pkg/finder/audit.go",
 			Old:  "if !due || f.fallback != nil {",
 			New:  "if due || !due {",
-		}}}, finder: "bpf", sign: "missed by", lasts: 45 * time.Second},
+		}}}, finder: "bpf", sign: "late by", lasts: 45 * time.Second},
 		{Mutant: mutant.Mutant{Name: "usable-records-only", Edits: []mutant.Edit{{
 			File: "pkg/census/roll.go",
 			Old:  "	n.Holds = r.holdsOn(id)",
