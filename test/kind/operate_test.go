@@ -43,7 +43,7 @@ func (s *story) rollout(t *testing.T) {
 	}})
 	before, earlier := agesOf(t, worker, "aging"), status(t, worker)
 	// As an init container, doctor blocks the reaper if it finds a problem.
-	upgradeRelease(t, need(t, "chart"), "mode=destroy", "doctor=true")
+	upgradeRelease(t, need(t, "chart"), "mode=destroy", "doctor=true", "seccomp.enabled=true")
 	var started []string
 	for i := range 5 { // some of them while no reaper runs
 		name := fmt.Sprint("during-rollout-", i)
@@ -70,6 +70,30 @@ func (s *story) rollout(t *testing.T) {
 	names(t, "kubectl halfclose history", everywhere(t, "history", "--output", "wide"), controlPlane, "default/elder", worker, "default/leaky")
 	deletePods(t, started...)
 	s.twinIsAlone(t)
+	s.confined(t)
+}
+
+// confined checks that from the rollout on reaper and installer run under their own seccomp profiles, and that these refuse
+// nothing that the reaper needs: it has destroyed sockets under its profile.
+func (s *story) confined(t *testing.T) {
+	t.Helper()
+	for _, node := range nodes() {
+		pod := reaperPod(t, node)
+		for container, profile := range map[string]string{
+			"initContainers[?(@.name=='install')]": "installer", "initContainers[?(@.name=='doctor')]": "reaper", "containers[?(@.name=='reaper')]": "reaper",
+			"containers[?(@.name=='watch')]": "installer",
+		} {
+			file := "halfclose/" + profile + ".json"
+			got := kubectl(t, "get", "pod", pod, "--namespace", namespace, "-o", "jsonpath={.spec."+container+".securityContext.seccompProfile.localhostProfile}")
+			if got != file {
+				t.Errorf("on %s %s has the profile %q", node, container, got)
+			}
+			if text := onNode(t, node, "cat /var/lib/kubelet/seccomp/"+file); text != halfclose(t, node, "seccomp", profile) {
+				t.Errorf("on %s %s is another profile:\n%s", node, file, text)
+			}
+		}
+	}
+	s.mayAsk(t)
 }
 
 func (s *story) rewritten(t *testing.T) {
