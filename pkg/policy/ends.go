@@ -76,7 +76,7 @@ func (v Verdict) SparedBy(other Standing, h *History, now monotime.Time) Verdict
 	v.Reason, v.Other, v.Ask, v.NeedsOwners, v.Above = PeerSpared, other, false, false, nil
 	v.AskAt, v.EndAt, v.Deadline, v.Again, v.Due = Forever, Forever, 0, 0, 0
 	if other != StandingUnknown {
-		v.Again = rarerLook(h, now)
+		v.Again = h.NextRareLook(now)
 	}
 	return v
 }

@@ -124,6 +124,12 @@ func (h *History) IdleStart(c Clock) monotime.Time {
 	return max(max(h.Start, h.Progress).Add(h.FrozenIdle), h.Since.Add(h.Frozen))
 }
 
+// NextRareLook returns the time of the next look that only notices progress, a thaw, or that the other end is gone: after a quarter
+// of the idle time, from a second to ten minutes.
+func (h *History) NextRareLook(now monotime.Time) monotime.Time {
+	return now.Add(min(max(now.Sub(h.IdleStart(ClockProgress))/4, time.Second), 10*time.Minute))
+}
+
 // Follow returns the history after a look. prev is nil at the first look. If the look shows another connection than prev
 // (a socket can be connected again, with the same cookie), a new history begins.
 func Follow(prev *History, look Look) History {

@@ -339,7 +339,7 @@ func (s *Sentence) reason(h *History, now monotime.Time) Reason {
 
 // nextLook returns when the next look is needed, zero if the next sweep is early enough, and Verdict.Due.
 func (v *Verdict) nextLook(least *Sentence, h *History, s *inetdiag.Socket, now monotime.Time) (again, due monotime.Time) {
-	rarer := rarerLook(h, now)
+	rarer := h.NextRareLook(now)
 	if v.Reason == OwnerFrozen {
 		return rarer, 0
 	}
@@ -369,10 +369,4 @@ func (v *Verdict) nextLook(least *Sentence, h *History, s *inetdiag.Socket, now 
 		return 0, due
 	}
 	return next, due
-}
-
-// rarerLook returns the time of a look that would notice progress, a thaw, or that the other end is gone. The longer a socket is
-// idle, the rarer are these looks.
-func rarerLook(h *History, now monotime.Time) monotime.Time {
-	return now.Add(min(max(now.Sub(h.IdleStart(ClockProgress))/4, time.Second), 10*time.Minute))
 }

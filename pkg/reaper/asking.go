@@ -39,7 +39,7 @@ func (l *loop) sendQuestions(at monotime.Time) {
 			l.cfg.Asker.Cancel(c.ns.Identity, c.history.ID.Cookie())
 		case c.step.phase == phaseWithdrawn: // the question was not sent yet, so no answer follows
 			t.handle(c, eventCancelled, at)
-			t.reconsider(c, at)
+			t.handle(c, eventTimeCame, at)
 		}
 		if c.step.phase == phaseDropped {
 			delete(l.asked, c)
@@ -119,11 +119,15 @@ func (l *loop) answer(c *candidate, a *prober.Answer, at monotime.Time) {
 		c.verdict.obstacle = a.Obstacle
 	}
 	t.changed = true
-	v := t.judge(c, at)
+	v, wasWithdrawn := t.judge(c, at), c.step.phase == phaseWithdrawn
 	if t.handleUntil(c, e, v.Again, at)&actRecord != 0 {
 		l.recordAnswer(c, a, at)
 	}
-	if c.step.phase == phaseTimed {
+	switch {
+	case c.step.phase != phaseTimed:
+	case wasWithdrawn:
+		t.handle(c, eventTimeCame, at) // the other end may wait for a look
+	default:
 		t.reconsider(c, at)
 	}
 }

@@ -482,7 +482,7 @@ func TestQuestionHasTheFoundOwners(t *testing.T) {
 		k := nextLook(l, now())
 		k.found = map[uint32][]owners.Process{1: {{PID: 42, Command: "a", TID: 42, FD: 7}, {PID: 43, Command: "b", TID: 44, FD: 8}}}
 		k.conditions = map[int]owners.Condition{42: {Sigpipe: owners.SigpipeIgnored}, 43: {Sigpipe: owners.SigpipeUnknown}}
-		l.owners.finish(k, now())
+		finish(l, k, now())
 		runUntilQuiet(l, new(kernel))
 		want := []prober.Owner{{PID: 42, FD: 7, HasFD: true}, {PID: 43, TID: 44, FD: 8, HasFD: true, DiesOfSigpipe: true}}
 		if diff := cmp.Diff(want, a.last(t).Owners); diff != "" {
@@ -508,7 +508,7 @@ func TestSocketOfAFrozenOwnerIsNeitherAskedAboutNorDestroyed(t *testing.T) {
 				if k := nextLook(l, now()); k != nil {
 					k.found = map[uint32][]owners.Process{1: {{PID: 42}}}
 					k.conditions = map[int]owners.Condition{42: {Pause: pause, Sigpipe: owners.SigpipeIgnored}}
-					l.owners.finish(k, now())
+					finish(l, k, now())
 				}
 				runUntilQuiet(l, new(kernel))
 			}

@@ -17,8 +17,9 @@ import (
 type holders struct {
 	own, other *ownerSet
 	end        *candidate // the other end, for the loop alone
-	// frozenOwn and frozenOther are the same owners with the conditions that the examiner has read, if all are frozen.
-	frozenOwn, frozenOther *ownerSet
+	// freshOwn and freshOther are the same owners with the conditions that the examiner has read, if these spare the socket: all
+	// are frozen, or all have exited, so that it may have others.
+	freshOwn, freshOther *ownerSet
 }
 
 // holders returns the owners that the examiner must check before it acts on a candidate.
@@ -40,14 +41,14 @@ func (t *tracker) holders(c *candidate, now monotime.Time) (h holders) {
 	return h
 }
 
-// takeFrozen stores the conditions of owners that the examiner found frozen.
-func (t *tracker) takeFrozen(c *candidate, h *holders, at monotime.Time) {
-	if h.frozenOwn != nil && c.owners == h.own && c.step.phase != phaseDropped {
-		c.owners = h.frozenOwn
+// takeFresh stores the conditions of owners that spare a socket, as the examiner has read them.
+func (t *tracker) takeFresh(c *candidate, h *holders, at monotime.Time) {
+	if h.freshOwn != nil && c.owners == h.own && c.step.phase != phaseDropped {
+		c.owners = h.freshOwn
 		t.excludeFrozenTime(c, h.own, at)
 	}
-	if o := h.end; h.frozenOther != nil && o.owners == h.other && o.step.phase != phaseDropped {
-		o.owners = h.frozenOther
+	if o := h.end; h.freshOther != nil && o.owners == h.other && o.step.phase != phaseDropped {
+		o.owners = h.freshOther
 		t.excludeFrozenTime(o, h.other, at)
 		t.reconsiderIfJudged(o, at)
 	}
@@ -67,7 +68,7 @@ type freshOwners struct {
 const minConditionLifetime, maxConditionLifetime = 10 * time.Millisecond, 100 * time.Millisecond
 
 // refresh updates the facts of the job's sockets with these indexes: owners that are all frozen spare a socket, and so do those of
-// the other end.
+// the other end. If all have exited, another process may have the socket, and the owners are unknown.
 func (f *freshOwners) refresh(j *job, indexes []int, clock monotime.Clock) {
 	if f.conditions == nil {
 		return
@@ -103,11 +104,20 @@ func (f *freshOwners) refresh(j *job, indexes []int, clock monotime.Clock) {
 	}
 	for _, i := range indexes {
 		h := &j.held[i]
-		if n := f.known[h.own]; n.areAllFrozen() {
-			h.frozenOwn, j.facts[i].Owners = n, n.facts
+		switch n := f.known[h.own]; {
+		case n.areAllFrozen():
+			h.freshOwn, j.facts[i].Owners = n, n.facts
+		case n.haveAllExited():
+			h.freshOwn, j.facts[i] = n, policy.Facts{}
 		}
-		if n := f.known[h.other]; n.areAllFrozen() && j.others[i] == policy.StandingNone {
-			h.frozenOther, j.others[i] = n, policy.StandingFrozen
+		if j.others[i] != policy.StandingNone {
+			continue
+		}
+		switch n := f.known[h.other]; {
+		case n.areAllFrozen():
+			h.freshOther, j.others[i] = n, policy.StandingFrozen
+		case n.haveAllExited():
+			h.freshOther, j.others[i] = n, policy.StandingUnknown
 		}
 	}
 }

@@ -89,7 +89,11 @@ func (l *loop) examined(j *job, at monotime.Time) {
 	l.recordEntry(j.ns, j.err)
 	for i, c := range j.list {
 		if i < len(j.results) {
-			l.tracker.takeFrozen(c, &j.held[i], at)
+			if c.history.Frozen != j.histories[i].Frozen { // by a reading of its owners that the job does not know
+				l.tracker.handle(c, eventRenewed, at)
+			}
+			l.tracker.takeFresh(c, &j.held[i], at)
+			j.results[i].history.AddFrozen(c.history.Frozen - j.histories[i].Frozen)
 		}
 		switch {
 		case i < len(j.results):

@@ -161,18 +161,14 @@ func (t *tracker) queueOther(c *candidate, now monotime.Time) {
 	own := t.judgeAlone(c, now)
 	since, end := dueSince(&own, now), c.end()
 	for o := range t.ends.opposite(&end) {
-		if o != c && !o.isFreshFor(&c.history, since) {
-			t.queueEnd(o, now)
+		if o == c || o.isFreshFor(&c.history, since) {
+			continue
 		}
-	}
-}
-
-// queueEnd queues an end of a connection for a look.
-func (t *tracker) queueEnd(o *candidate, now monotime.Time) {
-	switch o.step.phase {
-	case phaseTimed, phaseForbidden, phaseUnowned, phaseUnasked, phaseAsking:
-		t.handle(o, eventTimeCame, now)
-	default: // a look is under way; in phaseRefused one follows after retryAfter
+		switch o.step.phase {
+		case phaseTimed, phaseForbidden, phaseUnowned, phaseUnasked, phaseAsking:
+			t.handle(o, eventTimeCame, now)
+		default: // a look is under way, or follows: in phaseRefused after retryAfter, in phaseWithdrawn after the answer
+		}
 	}
 }
 

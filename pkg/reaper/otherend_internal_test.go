@@ -20,6 +20,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/prober"
 )
 
 // peerCookie returns the cookie of the other end of the connection of closeWait(cookie).
@@ -209,43 +210,137 @@ func TestEndIsDestroyedOnceTheOtherNoLongerSparesIt(t *testing.T) {
 }
 
 // TestAVanishedOtherEndSparesNoLonger has no finder that reports it: a finder with notifications walks once a minute if no grace
-// is short. The other end of a second connection stays.
+// is short, and a network namespace in mode off may be swept as rarely. The other end of a second connection stays.
 func TestAVanishedOtherEndSparesNoLonger(t *testing.T) {
-	for name, spare := range map[string]func(*policy.Policy){
-		"with a grace of never": func(p *policy.Policy) { p.FinWait2Grace = policy.Never },
-		"with an exemption":     func(p *policy.Policy) { p.Exempt = []policy.Match{{State: inetdiag.FinWait2}} },
+	never := func(p *policy.Policy) { p.FinWait2Grace = policy.Never }
+	for name, tc := range map[string]struct {
+		spare func(*policy.Policy)
+		swept bool // the spared ones, each second
+	}{
+		"with a grace of never":                        {spare: never},
+		"with a grace of never, beside frequent looks": {spare: never, swept: true},
+		"with an exemption":                            {spare: func(p *policy.Policy) { p.Exempt = []policy.Match{{State: inetdiag.FinWait2}} }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, ns, other, k := newEndsLoop(t)
-				spare(&other.policies[0])
+				tc.spare(&other.policies[0])
 				k.sockets[peerCookie(7)], k.sockets[peerCookie(8)] = peerOf(7, 0), peerOf(8, 0)
 				see(l, other.Identity, peerLook(7, 0), peerLook(8, 0))
 				see(l, ns.Identity, idleLook(7, 0), idleLook(8, 0))
-				time.Sleep(testGrace)
-				runUntilQuiet(l, k)
+				began := time.Now()
+				run := func(d time.Duration) {
+					for range d / time.Second {
+						time.Sleep(time.Second)
+						if tc.swept {
+							for cookie := range ns.candidates {
+								see(l, ns.Identity, idleLook(cookie, time.Since(began)))
+							}
+						}
+						runUntilQuiet(l, k)
+					}
+				}
+				run(testGrace)
 				if len(k.destroyed) != 0 {
 					t.Fatalf("destroyed are %v", k.destroyed)
 				}
 				k.gone = map[uint64]bool{peerCookie(7): true}
 				const within = testGrace/4 + time.Second
-				for began := time.Now(); time.Since(began) < within; time.Sleep(100 * time.Millisecond) {
-					runUntilQuiet(l, k)
-				}
+				run(within)
 				if !slices.Equal(k.destroyed, []uint64{7}) {
 					t.Errorf("after %v, destroyed are %v; it is %v", within, k.destroyed, ns.candidates[7].verdict.reason)
 				}
 				looks := len(k.looks)
-				for range 3600 {
-					time.Sleep(time.Second)
-					runUntilQuiet(l, k)
-				}
+				run(time.Hour)
 				if n := len(k.looks) - looks; n == 0 || n > 40 || !slices.Equal(k.destroyed, []uint64{7}) {
 					t.Errorf("%d looks at the other one in an hour; destroyed are %v", n, k.destroyed)
 				}
 			})
 		})
 	}
+}
+
+// TestLooksAtOtherEndsInManyNamespacesStayInTheirBudget has sockets of one pod, whose other ends are in as many network namespaces.
+func TestLooksAtOtherEndsInManyNamespacesStayInTheirBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns, _, k := newEndsLoop(t)
+		const pods = 100
+		for i := range uint64(pods) {
+			other := newRegistered(10 + i)
+			other.policies[0].FinWait2Grace = policy.Never
+			l.registry.namespaces[other.Identity] = other
+			other.limit = l.caps.limit(other)
+			k.sockets[peerCookie(i+1)] = peerOf(i+1, 0)
+			see(l, other.Identity, peerLook(i+1, 0))
+			see(l, ns.Identity, idleLook(i+1, 0))
+		}
+		time.Sleep(testGrace)
+		runUntilQuiet(l, k)
+		time.Sleep(testGrace/4 + time.Second)
+		jobs := 0
+		for j := l.nextJob(now(), l.clock.Wall()); j != nil; j = l.nextJob(now(), l.clock.Wall()) {
+			if !j.progress || len(j.list) != 1 {
+				t.Fatalf("job %d has %d sockets, and is in the budget: %t", jobs, len(j.list), j.progress)
+			}
+			k.examine(j)
+			l.examined(j, now())
+			jobs++
+		}
+		if jobs != pods || len(l.tracker.inProgressQ) != 0 {
+			t.Errorf("%d jobs look at %d ends, and %d wait", jobs, pods, len(l.tracker.inProgressQ))
+		}
+	})
+}
+
+// TestAQueueOfLooksThatAreNotNeededIsVisitedInParts has ends whose peers are being asked, which is as good as a look.
+func TestAQueueOfLooksThatAreNotNeededIsVisitedInParts(t *testing.T) {
+	l, ns, _, _ := newEndsLoop(t)
+	const sockets, limit = 1000, 100
+	for i := range uint64(sockets) {
+		see(l, ns.Identity, idleLook(i+1, 0))
+		c := ns.candidates[i+1]
+		c.step.phase = phaseAsking
+		l.tracker.pushForProgress(c, lookForOtherEnd)
+	}
+	if n := l.tracker.takeForProgress(limit, now()); n != 0 || l.tracker.progressQ.Len() != sockets-limit {
+		t.Errorf("%d are looked at, and %d wait", n, l.tracker.progressQ.Len())
+	}
+	l.tracker.forget(ns, now())
+	if n := len(l.tracker.inProgressQ); n != 0 {
+		t.Errorf("%d wait after their network namespace was forgotten", n)
+	}
+}
+
+// TestAnEndThatWaitsForALookAtAWithdrawnQuestionGetsIt has an end whose question is withdrawn, and another that becomes due
+// before that is answered.
+func TestAnEndThatWaitsForALookAtAWithdrawnQuestionGetsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns, a := newAskingLoop(t, policy.Destroy)
+		ns.policies[0].CloseWaitGrace = policy.Never
+		other := newRegistered(2)
+		l.registry.namespaces[other.Identity] = other
+		other.policies[0].FinWait2Grace, other.policies[0].ProbeAfter = policy.Patience(testGrace), policy.Never
+		k := &kernel{sockets: map[uint64]inetdiag.Socket{peerCookie(7): peerOf(7, 0)}}
+		see(l, ns.Identity, idleLook(7, 0))
+		see(l, other.Identity, peerLook(7, 0))
+		time.Sleep(testProbeAfter)
+		runUntilQuiet(l, k)
+		c, q := ns.candidates[7], a.last(t)
+		ns.policies = slices.Clone(ns.policies)
+		ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter = policy.Patience(time.Hour), policy.Never
+		l.tracker.rejudge(ns, now())
+		runUntilQuiet(l, k)
+		time.Sleep(testGrace)
+		runUntilQuiet(l, k)
+		if o := other.candidates[peerCookie(7)]; c.step.phase != phaseWithdrawn || o == nil || o.verdict.other != policy.StandingUnknown {
+			t.Fatalf("it is %v, destroyed are %v", c.step.phase, k.destroyed)
+		}
+		l.answered([]prober.Answer{{Question: q, Result: prober.Cancelled, At: now()}}, now())
+		runUntilQuiet(l, k)
+		if !slices.Equal(k.destroyed, []uint64{peerCookie(7)}) {
+			t.Errorf("destroyed are %v", k.destroyed)
+		}
+	})
 }
 
 // TestALookForASparedEndCancelsNoQuestion has an end that asks its peer, which it spares.

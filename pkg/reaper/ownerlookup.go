@@ -61,6 +61,19 @@ type ownerLookup struct {
 	conditions map[int]owners.Condition // of the owners
 	err        error
 	cpu        time.Duration
+
+	// The loop's part: it stores the results of many sockets in several turns.
+	finished int                     // steps that are done
+	at       monotime.Time           // of the first turn
+	sets     map[ownersOf]*ownerSet  // by what was found
+	newer    map[*ownerSet]*ownerSet // of a sample
+}
+
+// ownersOf has what the owners of a socket depend on: sockets with the same share a set.
+type ownersOf struct {
+	first   *owners.Process // of the list of a look-up; nil if none was found
+	isWhole bool
+	isNamed bool // the policies of the socket name commands
 }
 
 // sampled is a candidate with known owners, whose conditions are read again.
@@ -199,7 +212,7 @@ func (o *ownerLookups) collect(at monotime.Time) (k *ownerLookup, urgent bool) {
 		}
 	}
 	for _, c := range o.unsampled {
-		if c.owners == nil && c.step.phase.isJudged() && len(k.candidates) < maxLookupSockets {
+		if c.owners == nil && c.step.phase.isJudged() && c.step.phase != phaseUnowned && len(k.candidates) < maxLookupSockets {
 			o.addWithOtherEnd(k, c, at)
 			urgent = true
 		}
@@ -311,12 +324,47 @@ func (o *ownerLookups) needsOwners(c *candidate, at, until monotime.Time) bool {
 		!c.verdict.deadline.IsZero() && c.verdict.deadline.Before(until)
 }
 
-// finish stores the results of a look-up, and judges the candidates that waited for it.
+// maxFinishSteps is after how many steps the loop does other work: a few milliseconds.
+const maxFinishSteps = 1000
+
+// finish stores the results of a look-up, and judges the candidates that waited for it. With very many sockets it stops after
+// maxFinishSteps, and the loop calls it again.
 func (o *ownerLookups) finish(k *ownerLookup, at monotime.Time) {
-	if len(k.sampled) > 0 {
-		o.finishSample(k, at)
-		return
+	step, steps := o.finishSampled, len(k.sampled)
+	if steps == 0 {
+		step, steps = o.finishLookup, 2*len(k.candidates)+len(k.ends)
 	}
+	if k.finished == 0 {
+		k.at, k.sets, k.newer = at, make(map[ownersOf]*ownerSet), make(map[*ownerSet]*ownerSet)
+	}
+	for limit := k.finished + maxFinishSteps; k.finished < steps && k.finished < limit; k.finished++ {
+		step(k, k.finished, at)
+	}
+	switch {
+	case k.finished < steps:
+		o.results <- k // never blocks: its place is free
+	case len(k.sampled) > 0:
+		o.endSample(k, at)
+	default:
+		o.endLookup(k, at)
+	}
+}
+
+// finishLookup takes one step of finishing a look-up: first all owners are stored, then the other ends of connections are judged, then
+// the candidates, whose verdicts depend on these.
+func (o *ownerLookups) finishLookup(k *ownerLookup, step int, at monotime.Time) {
+	switch n := len(k.candidates); {
+	case step < n:
+		o.setOwners(k, step, at)
+	case step < n+len(k.ends):
+		o.tracker.reconsiderIfJudged(k.ends[step-n], at)
+	default:
+		o.judgeFound(k, step-n-len(k.ends), at)
+	}
+}
+
+// endLookup allows the next look-up.
+func (o *ownerLookups) endLookup(k *ownerLookup, at monotime.Time) {
 	o.isRunning = false
 	if o.pacer != nil {
 		o.pacer.Spend(at, k.cpu)
@@ -324,94 +372,87 @@ func (o *ownerLookups) finish(k *ownerLookup, at monotime.Time) {
 		o.nextLookup, o.lookahead = at.Add(wait), min(max(minLookahead, 2*wait), maxLookahead)
 	}
 	if k.query.Scope != owners.NetnsProcesses && len(k.found) < len(k.query.Inodes) {
-		o.lastFullWalk = at
+		o.lastFullWalk = k.at
 	}
 	if k.err != nil {
 		o.log.Debug("look up socket owners", "sockets", len(k.query.Inodes), "found", len(k.found), "error", k.err)
 	}
 	o.noticeFailures(k)
-	o.setOwners(k, at)
-	for _, c := range k.ends { // first: the verdicts on the others depend on these
-		o.tracker.reconsiderIfJudged(c, at)
-	}
-	for i, c := range k.candidates {
-		if c.shown.inode == k.inodes[i] && c.step.phase == phaseUnowned {
-			o.tracker.handle(c, eventOwnersLookedUp, at)
-			o.tracker.reconsider(c, at)
-			if c.verdict.reason == policy.OwnerUnknown && len(c.owners.list) == 0 && c.step.phase == phaseTimed {
-				o.tracker.handle(c, eventTimeCame, at) // most sockets without an owner are closed: look again
-			}
-		}
-	}
 }
 
-// lifetimes returns how long found owners count as known: those of sockets whose policies name commands, and all others. The list
-// of the others' owners is only shown, and names the processes whose conditions are read; those are read again before a destroy. So it stays
-// valid while the sockets wait for the rate limit. Otherwise, with more sockets due than the rate limit allows within a lifetime, each
-// would need another look-up when its turn comes, and none would be destroyed.
-func (o *ownerLookups) lifetimes(k *ownerLookup) (named, others time.Duration) {
-	named = max(ownersLifetime, o.lookahead)
-	if o.perSecond == 0 {
-		return named, named
+// lifetime returns how long found owners count as known. The list of owners of sockets whose policies name no commands is only shown,
+// and names the processes whose conditions are read; those are read again before a destroy. So it stays valid while the sockets wait for the
+// rate limit. Otherwise, with more sockets due than the rate limit allows within a lifetime, each would need another look-up when its
+// turn comes, and none would be destroyed.
+func (o *ownerLookups) lifetime(k *ownerLookup, of ownersOf) time.Duration {
+	shortest := max(ownersLifetime, o.lookahead)
+	switch {
+	case of.first == nil && !of.isWhole:
+		return unfoundLifetime
+	case of.first == nil, of.isNamed, o.perSecond == 0:
+		return shortest
 	}
 	waiting := o.tracker.budgetQ.Len() + o.tracker.examineQ.Len() + o.tracker.ownersQ.Len() + len(k.candidates)
-	return named, max(named, min(2*time.Duration(waiting)*time.Second/time.Duration(o.perSecond), maxQueueLifetime))
+	return max(shortest, min(2*time.Duration(waiting)*time.Second/time.Duration(o.perSecond), maxQueueLifetime))
 }
 
-// setOwners stores the found owners with the candidates.
-func (o *ownerLookups) setOwners(k *ownerLookup, at monotime.Time) {
-	lifetime, othersLifetime := o.lifetimes(k)
-	none, noneWhole := newOwnerSet(k, nil, false, at, unfoundLifetime), newOwnerSet(k, nil, true, at, lifetime)
-	type key struct {
-		first *owners.Process
-		whole bool
-		named bool // its policies name commands
+// setOwners stores the found owners with a candidate.
+func (o *ownerLookups) setOwners(k *ownerLookup, i int, at monotime.Time) {
+	c := k.candidates[i]
+	if c.step.phase == phaseDropped {
+		return
 	}
-	shared := map[key]*ownerSet{} // the same list of processes: the same set
-	for i, c := range k.candidates {
-		if c.shown.inode != k.inodes[i] {
-			if c.step.phase == phaseUnowned {
-				o.tracker.ownersQ.Push(c.ns, c) // it was accepted since
-			}
-			continue
+	if c.shown.inode != k.inodes[i] {
+		if c.step.phase == phaseUnowned {
+			o.tracker.ownersQ.Push(c.ns, c) // it was accepted since
 		}
-		before, whole := c.owners, k.whole[c.shown.inode]
-		if c.owners = none; whole {
-			c.owners = noneWhole
-		}
-		if found := k.found[c.shown.inode]; len(found) > 0 {
-			id, valid := key{&found[0], whole, c.ns.namesCommands}, othersLifetime
-			if id.named {
-				valid = lifetime
-			}
-			if shared[id] == nil {
-				shared[id] = newOwnerSet(k, found, whole, at, valid)
-			}
-			c.owners = shared[id]
-		}
-		o.tracker.excludeFrozenTime(c, before, at)
+		return
+	}
+	list, before := k.found[c.shown.inode], c.owners
+	id := ownersOf{isWhole: k.whole[c.shown.inode]}
+	if len(list) > 0 {
+		id.first, id.isNamed = &list[0], c.ns.namesCommands
+	}
+	if k.sets[id] == nil {
+		k.sets[id] = newOwnerSet(k, list, id.isWhole, k.at, o.lifetime(k, id))
+	}
+	c.owners = k.sets[id]
+	o.tracker.excludeFrozenTime(c, before, at)
+}
+
+// judgeFound judges a candidate that waited for its owners.
+func (o *ownerLookups) judgeFound(k *ownerLookup, i int, at monotime.Time) {
+	c := k.candidates[i]
+	if c.shown.inode != k.inodes[i] || c.step.phase != phaseUnowned || c.owners == nil {
+		return
+	}
+	o.tracker.handle(c, eventOwnersLookedUp, at)
+	o.tracker.reconsider(c, at)
+	if c.verdict.reason == policy.OwnerUnknown && len(c.owners.list) == 0 && c.step.phase == phaseTimed {
+		o.tracker.handle(c, eventTimeCame, at) // most sockets without an owner are closed: look again
 	}
 }
 
-// finishSample stores newer conditions of known owners.
-func (o *ownerLookups) finishSample(k *ownerLookup, at monotime.Time) {
+// finishSampled stores newer conditions of a candidate's known owners, and judges it again.
+func (o *ownerLookups) finishSampled(k *ownerLookup, i int, at monotime.Time) {
+	c, known := k.sampled[i].candidate, k.sampled[i].owners
+	if c.owners != known || c.step.phase == phaseDropped {
+		return // looked up again since, or of another socket
+	}
+	if k.newer[known] == nil {
+		k.newer[known] = known.withConditions(k.conditions, k.at)
+	}
+	c.owners = k.newer[known]
+	o.tracker.excludeFrozenTime(c, known, at)
+	o.tracker.reconsiderIfJudged(c, at)
+}
+
+// endSample allows the next sample.
+func (o *ownerLookups) endSample(k *ownerLookup, at monotime.Time) {
 	o.isSampling = false
 	if o.readings != nil {
 		o.readings.Spend(at, k.cpu)
 		o.nextSample = max(o.nextSample, at.Add(min(o.readings.Wait(at), k.stretch)))
-	}
-	newer := make(map[*ownerSet]*ownerSet)
-	for _, s := range k.sampled {
-		c := s.candidate
-		if c.owners != s.owners || c.step.phase == phaseDropped {
-			continue // looked up again since, or of another socket
-		}
-		if newer[s.owners] == nil {
-			newer[s.owners] = s.owners.withConditions(k.conditions, at)
-		}
-		c.owners = newer[s.owners]
-		o.tracker.excludeFrozenTime(c, s.owners, at)
-		o.tracker.reconsiderIfJudged(c, at)
 	}
 }
 

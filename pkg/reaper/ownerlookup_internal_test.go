@@ -80,7 +80,19 @@ func answer(l *loop, k *ownerLookup, at monotime.Time, by owners.Process, unowne
 			k.found[inode] = list
 		}
 	}
-	l.owners.finish(k, at)
+	finish(l, k, at)
+}
+
+// finish finishes a look-up or a sample, as the loop does in several turns.
+func finish(l *loop, k *ownerLookup, at monotime.Time) {
+	for {
+		l.owners.finish(k, at)
+		select {
+		case k = <-l.owners.results:
+		default:
+			return
+		}
+	}
 }
 
 // turnTo sets the mode of the node.
@@ -268,7 +280,7 @@ func TestOwnersAreLookedUpAgainAfterTheOnlyOneExits(t *testing.T) {
 	k := nextLook(l, moment(0))
 	k.found = map[uint32][]owners.Process{7: {{PID: 1}}}
 	k.whole, k.conditions = map[uint32]bool{7: true}, map[int]owners.Condition{1: {Exited: true}}
-	l.owners.finish(k, moment(0))
+	finish(l, k, moment(0))
 	if v := l.tracker.judge(c, moment(0)); v.Destroy() || !v.NeedsOwners || c.step.phase != phaseUnowned {
 		t.Errorf("destroyed %t, it needs owners %t, and it is %v", v.Destroy(), v.NeedsOwners, c.step.phase)
 	}
@@ -306,7 +318,7 @@ func TestIncompleteLookUpDestroysNoSocketThatDependsOnIt(t *testing.T) {
 				t.Fatalf("the look is %+v, want all processes looked at: %v", k, ns.namesCommands)
 			}
 			k.found, k.whole, k.conditions = map[uint32][]owners.Process{7: tc.found}, map[uint32]bool{7: tc.whole}, tc.conditions
-			l.owners.finish(k, moment(0))
+			finish(l, k, moment(0))
 			if got := l.tracker.judge(c, moment(0)).Reason; got != tc.want {
 				t.Errorf("%v, want %v", got, tc.want)
 			}
@@ -417,7 +429,7 @@ func TestOwnersOfSocketsThatWaitForTheRateLimitAreRead(t *testing.T) {
 		t.Fatalf("it reads %+v", k)
 	}
 	k.conditions = map[int]owners.Condition{42: {Pause: owners.Running}}
-	l.owners.finish(k, moment(testGrace))
+	finish(l, k, moment(testGrace))
 	if c.owners.at != moment(testGrace) || c.step.phase != phaseOverBudget {
 		t.Errorf("its owners are read at %v, and it is in phase %v", c.owners.at, c.step.phase)
 	}
@@ -488,5 +500,40 @@ func TestOwnerThatWasStoppedGetsItsWholePatience(t *testing.T) {
 				t.Errorf("it is destroyed at %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// TestALookUpOfManySocketsIsFinishedInSeveralTurns has a loop that must serve other sockets in between.
+func TestALookUpOfManySocketsIsFinishedInSeveralTurns(t *testing.T) {
+	l, ns := newReadingLoop(t, 0)
+	const sockets = 3 * maxFinishSteps
+	for i := range uint64(sockets) {
+		leakIn(l, ns, i+1, moment(0), 0)
+	}
+	k := nextLook(l, moment(0))
+	k.found, k.whole = make(map[uint32][]owners.Process), make(map[uint32]bool)
+	list := []owners.Process{{PID: 42}}
+	for inode := range k.query.Inodes {
+		k.found[inode], k.whole[inode] = list, true
+	}
+	queued := func() (n int) { return l.tracker.examineQ.Len() }
+	turns := 0
+	for {
+		before := queued()
+		l.owners.finish(k, moment(0))
+		if n := queued() - before; n > maxFinishSteps {
+			t.Fatalf("turn %d judges %d sockets", turns, n)
+		}
+		turns++
+		if len(l.owners.results) == 0 {
+			break
+		}
+		k = <-l.owners.results
+		if nextLook(l, moment(0)) != nil {
+			t.Fatalf("another look-up starts in turn %d", turns)
+		}
+	}
+	if turns != 6 || queued() != sockets || l.owners.isRunning {
+		t.Errorf("after %d turns %d sockets are queued for the examiner; it runs: %t", turns, queued(), l.owners.isRunning)
 	}
 }

@@ -68,8 +68,11 @@ func (h *ownerSet) setConditions(conditions map[int]owners.Condition) {
 	for i := range h.facts {
 		h.facts[i].Frozen = h.facts[i].Frozen || isUnread[i] && hasFrozen && !hasRunning
 	}
-	if hasExited && len(h.facts) == 0 {
+	switch {
+	case hasExited && len(h.facts) == 0:
 		h.complete, h.until = false, h.at
+	case h.areAllFrozen(): // their sockets are not due, so no sample reads whether they run again
+		h.until = min(h.until, h.at.Add(ownersLifetime))
 	}
 }
 
@@ -87,6 +90,9 @@ func (h *ownerSet) isKnown(at monotime.Time) bool { return h != nil && at.Before
 func (h *ownerSet) areAllFrozen() bool {
 	return h != nil && len(h.facts) > 0 && !slices.ContainsFunc(h.facts, func(o policy.Owner) bool { return !o.Frozen })
 }
+
+// haveAllExited reports whether there were owners, and none exists any more.
+func (h *ownerSet) haveAllExited() bool { return h != nil && len(h.list) > 0 && len(h.facts) == 0 }
 
 // maxReadDelay is how late a reading of the owners' conditions may be, whatever the patience: the machine may be busy.
 const maxReadDelay = 10 * time.Second
@@ -107,8 +113,8 @@ func (t *tracker) knowsOwners(c *candidate, at monotime.Time) bool {
 }
 
 // excludeFrozenTime excludes from a candidate's idle time the time for which its owners were frozen. The kernel counts
-// that time per cgroup, and also before this connection. Where it does not, owners that were found frozen and run now
-// have the whole patience before them. So have owners whose conditions were not read for too long under these policies, although
+// that time per cgroup, and also before this connection: only since a reading before is it known which part counts. Where it does not
+// count, owners that were found frozen and run now have the whole patience before them. So have owners whose conditions were not read for too long under these policies, although
 // the reaper reads them: they may have been frozen.
 func (t *tracker) excludeFrozenTime(c *candidate, before *ownerSet, at monotime.Time) {
 	start := c.history.IdleStart(policy.ClockProgress)
@@ -116,7 +122,7 @@ func (t *tracker) excludeFrozenTime(c *candidate, before *ownerSet, at monotime.
 	frozen := c.owners.frozenTime - c.history.Frozen
 	since := max(start, c.ns.policiesAt)
 	if before != nil && len(before.facts) > 0 {
-		since = max(since, before.at)
+		since, frozen = max(since, before.at), c.owners.frozenTime-before.frozenTime
 	}
 	unread := at.Sub(since)
 	switch {

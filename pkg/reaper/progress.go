@@ -16,17 +16,18 @@ import (
 // progress, or that the other end is gone: nothing is due. A pod can have very many such sockets, so they have a CPU budget of
 // their own. A candidate that waits for it in progressQ is in the agenda for the time at which something is due.
 
+// progressLook is why a candidate is in progressQ.
+type progressLook uint8
+
+const (
+	lookForProgress progressLook = iota // of its own
+	lookForOtherEnd                     // which it spares: it may be gone
+)
+
 // awaitsProgress reports whether a look at a candidate, whose time has come, can only notice progress. It returns when
 // something is due without any, zero for never.
 func (t *tracker) awaitsProgress(c *candidate, now monotime.Time) (due monotime.Time, ok bool) {
-	if c.step.phase != phaseTimed {
-		return 0, false
-	}
-	switch c.verdict.reason {
-	case policy.UnreadData, policy.UnackedData:
-	case policy.PeerSpared:
-		return 0, c.verdict.other != policy.StandingUnknown // otherwise a look at the other end is under way
-	default:
+	if c.step.phase != phaseTimed || c.verdict.reason != policy.UnreadData && c.verdict.reason != policy.UnackedData {
 		return 0, false
 	}
 	v := t.judge(c, now)
@@ -37,23 +38,44 @@ func (t *tracker) awaitsProgress(c *candidate, now monotime.Time) (due monotime.
 func (t *tracker) queueForProgress(c *candidate, due monotime.Time) {
 	c.step.dueAt = due
 	t.schedule(c)
-	if _, ok := t.inProgressQ[c]; !ok {
-		t.inProgressQ[c] = struct{}{}
+	t.pushForProgress(c, lookForProgress)
+}
+
+// isSparedByOtherEnd reports whether a candidate is spared by the other end of its connection, and waits for no look at it.
+func (c *candidate) isSparedByOtherEnd() bool {
+	return c.step.phase == phaseTimed && c.verdict.reason == policy.PeerSpared && c.verdict.other != policy.StandingUnknown
+}
+
+// queueSparing adds the other end of a candidate that it spares to progressQ, and the candidate to the agenda for the next time.
+func (t *tracker) queueSparing(c *candidate, now monotime.Time) {
+	end := c.end()
+	for o := range t.ends.opposite(&end) {
+		if o != c {
+			t.pushForProgress(o, lookForOtherEnd)
+		}
+	}
+	c.step.dueAt = c.history.NextRareLook(now)
+	t.schedule(c)
+}
+
+func (t *tracker) pushForProgress(c *candidate, why progressLook) {
+	was, isQueued := t.inProgressQ[c]
+	t.inProgressQ[c] = max(was, why)
+	if !isQueued {
 		t.progressQ.Push(c.ns, c)
 	}
 }
 
-// takeForProgress queues candidates of one network namespace from progressQ for the examiner, and returns their number.
+// takeForProgress queues candidates of one network namespace from progressQ for the examiner, and returns their number. It visits at
+// most limit.
 func (t *tracker) takeForProgress(limit int, now monotime.Time) (n int) {
-	for n == 0 && t.progressQ.Len() > 0 {
-		_, list := t.progressQ.Pop(limit)
+	for visited := 0; n == 0 && visited < limit && t.progressQ.Len() > 0; {
+		_, list := t.progressQ.Pop(limit - visited)
+		visited += len(list)
 		for _, c := range list {
+			why := t.inProgressQ[c]
 			delete(t.inProgressQ, c)
-			switch _, ok := t.awaitsProgress(c, now); {
-			case !ok: // its phase or its verdict has changed since
-			case c.verdict.reason == policy.PeerSpared:
-				n += t.queueSparing(c, now)
-			default:
+			if t.needsProgressLook(c, why, now) { // otherwise its phase or its verdict has changed since
 				t.handle(c, eventTimeCame, now)
 				n++
 			}
@@ -62,21 +84,14 @@ func (t *tracker) takeForProgress(limit int, now monotime.Time) (n int) {
 	return n
 }
 
-// queueSparing queues the other end of a candidate that it spares for a look, and returns the number of sockets to look at. A
-// question to that end's peer goes on: its answer is as good as a look.
-func (t *tracker) queueSparing(c *candidate, now monotime.Time) (n int) {
-	t.reconsider(c, now)
-	if _, ok := t.awaitsProgress(c, now); !ok {
-		return 0
+// needsProgressLook reports whether a candidate from progressQ still needs the look. A question to the peer of an end that spares
+// the other goes on: its answer is as good as a look.
+func (t *tracker) needsProgressLook(c *candidate, why progressLook, now monotime.Time) bool {
+	if why == lookForOtherEnd {
+		return c.step.phase.isJudged() && c.step.phase != phaseAsking || c.step.phase == phaseUnasked
 	}
-	end := c.end()
-	for o := range t.ends.opposite(&end) {
-		if o != c && o.step.phase != phaseAsking {
-			t.queueEnd(o, now)
-			n++
-		}
-	}
-	return n
+	_, ok := t.awaitsProgress(c, now)
+	return ok
 }
 
 // progressBudget bounds the CPU time of jobs whose looks only notice progress. nil is no bound.

@@ -6,7 +6,6 @@ package reaper
 import (
 	"cmp"
 	"iter"
-	"maps"
 
 	"github.com/halfclose/halfclose/internal/heap"
 	"github.com/halfclose/halfclose/internal/rotation"
@@ -30,8 +29,8 @@ type tracker struct {
 	ownersQ  *candidateQueue        // candidates in phaseUnowned, and some that have left it
 	// progressQ has candidates in phaseTimed, and some that have left it: see queueForProgress.
 	progressQ *candidateQueue
-	// inProgressQ has the candidates of progressQ: a field of the candidate would make each of them 32 bytes larger.
-	inProgressQ map[*candidate]struct{}
+	// inProgressQ has the candidates of progressQ, with the reason for the look: a field of the candidate would make each of them 32 bytes larger.
+	inProgressQ map[*candidate]progressLook
 	ends        ends
 	toSelect    map[*registered]struct{} // where the selection of above rules may have changed
 	changed     bool                     // since the candidates were last saved
@@ -58,7 +57,7 @@ func newTracker() tracker {
 			func(a, b *candidate) bool { return a.step.dueAt < b.step.dueAt },
 			func(c *candidate, i int) { c.index = int32(i) }),
 		histograms: newHistograms(),
-		examineQ:   newCandidateQueue(), budgetQ: newCandidateQueue(), ownersQ: newCandidateQueue(), progressQ: newCandidateQueue(), inProgressQ: make(map[*candidate]struct{}),
+		examineQ:   newCandidateQueue(), budgetQ: newCandidateQueue(), ownersQ: newCandidateQueue(), progressQ: newCandidateQueue(), inProgressQ: make(map[*candidate]progressLook),
 		ends: newEnds(), toSelect: make(map[*registered]struct{}), spared: make(map[policy.Reason]uint64), earlier: make(map[*candidate]*aged),
 		ended: make(simulate.Table),
 	}
@@ -101,6 +100,7 @@ func (t *tracker) handleUntil(c *candidate, e event, dueAt, now monotime.Time) a
 		t.countEnd(c, e, now)
 		delete(c.ns.candidates, c.history.ID.Cookie())
 		delete(t.earlier, c)
+		delete(t.inProgressQ, c)
 		t.ends.remove(c)
 		t.uncountSurplus(c)
 		t.changed = true
@@ -207,6 +207,9 @@ func (t *tracker) handleVerdict(c *candidate, v policy.Verdict, now monotime.Tim
 	if v.Reason == policy.OwnerUnknown && c.owners != nil && now.Before(c.owners.until) && (dueAt.IsZero() || c.owners.until.Before(dueAt)) {
 		dueAt = c.owners.until // the next look-up may find them
 	}
+	if next := c.step.dueAt; v.Reason == policy.PeerSpared && !next.IsZero() && !dueAt.IsZero() {
+		dueAt = min(dueAt, next) // this look does not show the other end
+	}
 	act := t.handleUntil(c, e, dueAt, now)
 	if act&actRecord != 0 && t.record(c, recordedQuestion, &c.history) {
 		t.wouldAsk++
@@ -272,7 +275,6 @@ func (t *tracker) forget(ns *registered, now monotime.Time) {
 	t.budgetQ.Drop(ns)
 	t.ownersQ.Drop(ns)
 	t.progressQ.Drop(ns)
-	maps.DeleteFunc(t.inProgressQ, func(c *candidate, _ struct{}) bool { return c.ns == ns })
 }
 
 // queueNotShown handles the candidates that a sweep of their network namespace did not show. They may be closed, or the
@@ -291,6 +293,10 @@ func (t *tracker) handleDue(now monotime.Time) {
 		c := t.agenda.First()
 		if due, ok := t.awaitsProgress(c, now); ok {
 			t.queueForProgress(c, due)
+			continue
+		}
+		if c.isSparedByOtherEnd() {
+			t.queueSparing(c, now)
 			continue
 		}
 		t.handle(c, eventTimeCame, now) // removes it from the agenda

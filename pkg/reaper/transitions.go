@@ -186,7 +186,7 @@ func transition(s phase, e event) (phase, action) {
 	case phaseWithdrawn:
 		switch e {
 		case eventPeerAlive, eventNotAsked, eventCancelled:
-			return phaseTimed, 0 // the caller judges it again
+			return phaseTimed, 0 // the caller looks at it again
 		case eventPeerGone, eventClosed:
 			return phaseDropped, actRecord | actDrop
 		}
