@@ -374,7 +374,7 @@ func TestUnknownAnnotationsBeyondTheFirstSixteenCostNothing(t *testing.T) {
 		l := policy.Layers{Annotations: annotations}
 		return testing.AllocsPerRun(3, func() { l.Resolve(0) })
 	}
-	// The garbage collector empties pools meanwhile, which costs a few.
+	// The garbage collector may empty pools during the runs, which costs a few.
 	if f, m := allocations(few), allocations(many); m > f+float64(len(many)-len(few))/100 {
 		t.Errorf("%.0f allocations for 17 unknown annotations, %.0f for 17,000", f, m)
 	}

@@ -108,6 +108,9 @@ func (h *History) AddFrozen(d time.Duration) {
 	}
 }
 
+// AddFrozenBefore records the same of a time before the last progress: only the clock "state" starts later by it.
+func (h *History) AddFrozenBefore(d time.Duration) { h.Frozen += max(d, 0) }
+
 // AddQuestion records that the peer was asked, or could not be.
 func (h *History) AddQuestion(at monotime.Time) {
 	h.Asks += min(1, math.MaxUint8-h.Asks)

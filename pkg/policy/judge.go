@@ -43,7 +43,7 @@ type Verdict struct {
 	// Deadline is when the socket will be destroyed if nothing changes; it may have passed. Zero if it will not be, for
 	// example because it is exempt.
 	Deadline monotime.Time
-	// Again is when the next look is needed, zero if the next sweep is early enough.
+	// Again is when the next look is needed, with PeerSpared at the other end; zero if the next sweep is early enough.
 	Again monotime.Time // prose:ok: the time of the next look
 	// Due is when a question or a destroy can be due at the earliest without progress, zero if none can. A look before that, at
 	// Again, only notices progress.

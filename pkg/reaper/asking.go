@@ -31,8 +31,7 @@ func (r *Reaper) Answered(answers []prober.Answer) {
 // sendQuestions sends the new questions and cancellations to the Asker.
 func (l *loop) sendQuestions(at monotime.Time) {
 	t := &l.tracker
-	for i := 0; i < len(t.toCancel); i++ { // a judgement may add more
-		c := t.toCancel[i]
+	for _, c := range t.toCancel {
 		_, out := l.asked[c]
 		switch {
 		case out:

@@ -17,8 +17,8 @@ import (
 type holders struct {
 	own, other *ownerSet
 	end        *candidate // the other end, for the loop alone
-	// freshOwn and freshOther are the same owners with the conditions that the examiner has read, if these spare the socket: all
-	// are frozen, or all have exited, so that it may have others.
+	// freshOwn and freshOther are the same owners with the conditions that the examiner has read, if these spare the socket for now: all
+	// are frozen, or were since the last reading, or all have exited, so that it may have others.
 	freshOwn, freshOther *ownerSet
 }
 
@@ -54,7 +54,7 @@ func (t *tracker) takeFresh(c *candidate, h *holders, at monotime.Time) {
 	}
 }
 
-// freshOwners reads the conditions of owners again just before a destroy or a question: a look-up may be half a minute old, and
+// freshOwners reads the conditions of owners again just before a destroy: the last reading may be a quarter of the patience old, and
 // owners may have been frozen since.
 type freshOwners struct {
 	conditions func(pids []int) map[int]owners.Condition // nil: they cannot be read
@@ -68,7 +68,8 @@ type freshOwners struct {
 const minConditionLifetime, maxConditionLifetime = 10 * time.Millisecond, 100 * time.Millisecond
 
 // refresh updates the facts of the job's sockets with these indexes: owners that are all frozen spare a socket, and so do those of
-// the other end. If all have exited, another process may have the socket, and the owners are unknown.
+// the other end. If all have exited, another process may have the socket, and the owners are unknown. If all were frozen since the last
+// reading, the loop excludes that time first.
 func (f *freshOwners) refresh(j *job, indexes []int, clock monotime.Clock) {
 	if f.conditions == nil {
 		return
@@ -109,6 +110,8 @@ func (f *freshOwners) refresh(j *job, indexes []int, clock monotime.Clock) {
 			h.freshOwn, j.facts[i].Owners = n, n.facts
 		case n.haveAllExited():
 			h.freshOwn, j.facts[i] = n, policy.Facts{}
+		case n.wereFrozenSince(h.own):
+			h.freshOwn, j.facts[i].OwnersKnown = n, false
 		}
 		if j.others[i] != policy.StandingNone {
 			continue
@@ -116,7 +119,7 @@ func (f *freshOwners) refresh(j *job, indexes []int, clock monotime.Clock) {
 		switch n := f.known[h.other]; {
 		case n.areAllFrozen():
 			h.freshOther, j.others[i] = n, policy.StandingFrozen
-		case n.haveAllExited():
+		case n.haveAllExited(), n.wereFrozenSince(h.other):
 			h.freshOther, j.others[i] = n, policy.StandingUnknown
 		}
 	}

@@ -119,38 +119,120 @@ func TestAnOwnerThatHasExitedSparesItsSocketUntilTheNextLookUp(t *testing.T) {
 	})
 }
 
-// TestOnlyFrozenTimeOfTheConnectionIsExcluded has an owner whose cgroup was frozen for eight hours before the connection, and for
-// ten seconds between two readings of it.
+// frozenFor is a condition of an owner that runs, and whose cgroup was frozen for that time.
+func frozenFor(cgroup uint64, d time.Duration) owners.Condition {
+	return owners.Condition{Pause: owners.Running, HasFrozenTime: true, FrozenTime: d, Cgroup: cgroup}
+}
+
+// TestOnlyFrozenTimeOfTheConnectionIsExcluded has owners that run at each reading.
 func TestOnlyFrozenTimeOfTheConnectionIsExcluded(t *testing.T) {
+	const grace, earlier = 40 * time.Second, 8 * time.Hour // earlier: before the connection
+	type reading struct {
+		at       time.Duration
+		owner    owners.Condition
+		excluded time.Duration // from the idle time, after it
+	}
+	exited := owners.Condition{Exited: true}
+	for name, readings := range map[string][]reading{
+		"none after the first reading": {{10 * time.Second, frozenFor(1, earlier), 10 * time.Second}, {20 * time.Second, frozenFor(1, earlier), 10 * time.Second}},
+		"ten seconds after it": {
+			{10 * time.Second, frozenFor(1, earlier), 10 * time.Second},
+			{21 * time.Second, frozenFor(1, earlier+10*time.Second), 20 * time.Second},
+			{30 * time.Second, frozenFor(1, earlier+10*time.Second), 20 * time.Second},
+		},
+		"another cgroup, of which nothing is known": {{10 * time.Second, frozenFor(1, 0), 0}, {20 * time.Second, frozenFor(2, earlier), 20 * time.Second}},
+		"another cgroup with less":                  {{10 * time.Second, frozenFor(1, earlier), 10 * time.Second}, {25 * time.Second, frozenFor(2, 12*time.Second), 12 * time.Second}},
+		"a reading without the figure": {
+			{10 * time.Second, frozenFor(1, earlier), 10 * time.Second}, {20 * time.Second, owners.Condition{Pause: owners.Running}, 10 * time.Second},
+		},
+		"an owner that exits, and leaves the socket to another": {
+			{10 * time.Second, frozenFor(1, 0), 0}, {20 * time.Second, exited, 0}, {21 * time.Second, frozenFor(1, 0), 0},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, ns := newReadingLoop(t, 0)
+			ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter = policy.Patience(grace), policy.Never
+			look := finder.Seen{Socket: closeWait(7, 0), At: moment(0), Entered: moment(0)}
+			look.Socket.Inode = 7
+			l.tracker.seen(ns, &look, moment(0))
+			c := ns.candidates[7]
+			for _, read := range readings {
+				l.owners.nextSample = 0
+				if c.owners == nil || len(c.owners.facts) == 0 {
+					l.tracker.handle(c, eventOwnersNeeded, moment(read.at))
+				}
+				k := nextLook(l, moment(read.at))
+				if k == nil {
+					t.Fatalf("nothing is read at %v", read.at)
+				}
+				k.conditions = map[int]owners.Condition{42: read.owner}
+				answer(l, k, moment(read.at), owners.Process{PID: 42})
+				if got := c.history.FrozenIdle; got != read.excluded {
+					t.Errorf("at %v, %v are excluded, want %v", read.at, got, read.excluded)
+				}
+			}
+		})
+	}
+}
+
+// TestFrozenTimeBeforeProgressCountsForTheClockOfTheState has an owner that is frozen for ten minutes, runs, and moves a byte before the
+// next reading.
+func TestFrozenTimeBeforeProgressCountsForTheClockOfTheState(t *testing.T) {
 	l, ns := newReadingLoop(t, 0)
-	const grace = 40 * time.Second
-	ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter = policy.Patience(grace), policy.Never
+	ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter, ns.policies[0].Clock = policy.Patience(time.Hour), policy.Never, policy.ClockState
 	look := finder.Seen{Socket: closeWait(7, 0), At: moment(0), Entered: moment(0)}
 	look.Socket.Inode = 7
 	l.tracker.seen(ns, &look, moment(0))
 	c := ns.candidates[7]
-	const first = grace / 4
-	for _, read := range []struct {
-		at, frozen, excluded time.Duration
-	}{
-		{first, 8 * time.Hour, first}, // how much of it was before the connection is unknown
-		{first + grace/4, 8 * time.Hour, first},
-		{first + grace/2, 8*time.Hour + 10*time.Second, first + 10*time.Second},
-		{first + grace*3/4, 8*time.Hour + 10*time.Second, first + 10*time.Second},
-	} {
-		k := nextLook(l, moment(read.at))
+	read := func(at, frozen time.Duration) {
+		t.Helper()
+		l.owners.nextSample = 0
+		k := nextLook(l, moment(at))
 		if k == nil {
-			l.owners.nextSample = 0
-			if k = nextLook(l, moment(read.at)); k == nil {
-				t.Fatalf("nothing is read at %v", read.at)
-			}
+			t.Fatalf("nothing is read at %v", at)
 		}
-		k.conditions = map[int]owners.Condition{42: {Pause: owners.Running, HasFrozenTime: true, FrozenTime: read.frozen}}
-		answer(l, k, moment(read.at), owners.Process{PID: 42})
-		if got := c.history.Frozen; got != read.excluded {
-			t.Errorf("at %v, %v are excluded, want %v", read.at, got, read.excluded)
-		}
+		k.conditions = map[int]owners.Condition{42: frozenFor(1, frozen)}
+		answer(l, k, moment(at), owners.Process{PID: 42})
 	}
+	read(15*time.Minute, 0)
+	moved := finder.Seen{Socket: closeWait(7, 29*time.Minute), At: moment(29 * time.Minute)}
+	moved.Socket.Inode = 7
+	moved.Socket.Info.BytesAcked += 5
+	l.tracker.seen(ns, &moved, moved.At)
+	if c.history.Progress != moment(29*time.Minute) {
+		t.Fatalf("its progress is at %v", c.history.Progress)
+	}
+	read(30*time.Minute, 10*time.Minute)
+	if got, want := c.verdict.deadline, moment(70*time.Minute); got != want {
+		t.Errorf("it is destroyed at %v, want %v", got.Sub(moment(0)), want.Sub(moment(0)))
+	}
+}
+
+// TestAnOwnerThatWasFrozenSinceTheLastReadingGetsThatTime has an owner that was frozen for three seconds, and runs again just before
+// the destroy of its socket.
+func TestAnOwnerThatWasFrozenSinceTheLastReadingGetsThatTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns := newReadingLoop(t, 0)
+		ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter = policy.Patience(testGrace), policy.Never
+		k := &kernel{conditions: map[int]owners.Condition{42: frozenFor(1, 3*time.Second)}, inodes: map[uint64]uint32{7: 7}}
+		leakIn(l, ns, 7, now(), 3*time.Second)
+		look := nextLook(l, now())
+		look.conditions = map[int]owners.Condition{42: frozenFor(1, 0)}
+		answer(l, look, now(), owners.Process{PID: 42})
+		due := now().Add(3 * time.Second)
+		for now().Before(due.Add(2 * time.Second)) {
+			time.Sleep(time.Second)
+			runUntilQuiet(l, k)
+		}
+		if len(k.destroyed) != 0 {
+			t.Fatalf("destroyed %v after its deadline", now().Sub(due))
+		}
+		time.Sleep(time.Second)
+		runUntilQuiet(l, k)
+		if !slices.Equal(k.destroyed, []uint64{7}) {
+			t.Errorf("destroyed are %v: it is %v, due in %v", k.destroyed, ns.candidates[7].verdict.reason, ns.candidates[7].verdict.deadline.Sub(now()))
+		}
+	})
 }
 
 // TestAThawIsNoticedWithinHalfAMinuteBesideManySockets has a rate limit with which the owners of sockets that wait for it count as known
@@ -165,7 +247,17 @@ func TestAThawIsNoticedWithinHalfAMinuteBesideManySockets(t *testing.T) {
 	k := nextLook(l, moment(0))
 	k.conditions = map[int]owners.Condition{42: {Pause: owners.Frozen}}
 	answer(l, k, moment(0), owners.Process{PID: 42})
-	if c := ns.candidates[1]; c.verdict.reason != policy.OwnerFrozen || c.owners.until != moment(ownersLifetime) {
-		t.Errorf("it is %v, and its owners count as known for %v", c.verdict.reason, c.owners.until.Sub(moment(0)))
+	c := ns.candidates[1]
+	if c.verdict.reason != policy.OwnerFrozen || c.step.dueAt != moment(ownersLifetime) {
+		t.Errorf("it is %v, and its owners are read again after %v", c.verdict.reason, c.step.dueAt.Sub(moment(0)))
+	}
+	for at := time.Duration(0); at < ownersLifetime; at += time.Second {
+		if j := l.nextJob(moment(at), time.Now()); j != nil {
+			t.Fatalf("after %v, sockets of frozen owners are looked at", at)
+		}
+	}
+	l.nextJob(moment(ownersLifetime), time.Now())
+	if k = nextLook(l, moment(ownersLifetime)); c.step.phase != phaseUnowned || len(asked(k)) != sockets {
+		t.Errorf("then it is %v, and %d are looked up", c.step.phase, len(asked(k)))
 	}
 }

@@ -93,7 +93,7 @@ func (l *loop) examined(j *job, at monotime.Time) {
 				l.tracker.handle(c, eventRenewed, at)
 			}
 			l.tracker.takeFresh(c, &j.held[i], at)
-			j.results[i].history.AddFrozen(c.history.Frozen - j.histories[i].Frozen)
+			j.results[i].addFrozen(&j.histories[i], &c.history)
 		}
 		switch {
 		case i < len(j.results):
@@ -109,6 +109,19 @@ func (l *loop) examined(j *job, at monotime.Time) {
 	l.budget.spend(l.clock.Wall(), j.tried)
 	l.noticeLookAge(j)
 	l.spareJob = j
+}
+
+// addFrozen adds the frozen time that was recorded in a history since the job began. What was before progress that the look shows
+// only counts for the clock "state".
+func (x *examined) addFrozen(began, now *policy.History) {
+	switch idle := now.FrozenIdle - began.FrozenIdle; {
+	case x.history.ID != began.ID: // another connection, or none
+	case x.history.Start != began.Start || x.history.Progress != began.Progress:
+		x.history.AddFrozenBefore(now.Frozen - began.Frozen)
+	default:
+		x.history.AddFrozen(idle)
+		x.history.AddFrozenBefore(now.Frozen - began.Frozen - idle)
+	}
 }
 
 // noticeLookAge counts the looks that were too old, and warns once if the bound on their age had to grow.

@@ -260,6 +260,30 @@ func TestAVanishedOtherEndSparesNoLonger(t *testing.T) {
 	}
 }
 
+// TestASparedEndWhoseOtherEndIsConnectedElsewhereIsLookedAt has another end that leaves without a byte, as in repair mode, and whose
+// socket is the end of another connection when it is seen again.
+func TestASparedEndWhoseOtherEndIsConnectedElsewhereIsLookedAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns, other, k := newEndsLoop(t)
+		other.policies[0].FinWait2Grace = policy.Never
+		k.sockets[peerCookie(7)] = peerOf(7, 0)
+		see(l, other.Identity, peerLook(7, 0))
+		see(l, ns.Identity, idleLook(7, 0))
+		time.Sleep(testGrace)
+		runUntilQuiet(l, k)
+		elsewhere := peerLook(9, 0)
+		elsewhere.Socket.ID = inetdiag.NewID(unix.AF_INET, elsewhere.Socket.ID.Local(), elsewhere.Socket.ID.Peer(), 0, peerCookie(7))
+		k.sockets[peerCookie(7)] = elsewhere.Socket
+		see(l, other.Identity, elsewhere)
+		for began := time.Now(); time.Since(began) < testGrace/4+time.Second; time.Sleep(time.Second) {
+			runUntilQuiet(l, k)
+		}
+		if !slices.Equal(k.destroyed, []uint64{7}) {
+			t.Errorf("destroyed are %v; it is %v", k.destroyed, ns.candidates[7].verdict.reason)
+		}
+	})
+}
+
 // TestLooksAtOtherEndsInManyNamespacesStayInTheirBudget has sockets of one pod, whose other ends are in as many network namespaces.
 func TestLooksAtOtherEndsInManyNamespacesStayInTheirBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -336,6 +336,7 @@ func (o *ownerLookups) finish(k *ownerLookup, at monotime.Time) {
 	}
 	if k.finished == 0 {
 		k.at, k.sets, k.newer = at, make(map[ownersOf]*ownerSet), make(map[*ownerSet]*ownerSet)
+		o.spend(k, at)
 	}
 	for limit := k.finished + maxFinishSteps; k.finished < steps && k.finished < limit; k.finished++ {
 		step(k, k.finished, at)
@@ -344,9 +345,9 @@ func (o *ownerLookups) finish(k *ownerLookup, at monotime.Time) {
 	case k.finished < steps:
 		o.results <- k // never blocks: its place is free
 	case len(k.sampled) > 0:
-		o.endSample(k, at)
+		o.isSampling = false
 	default:
-		o.endLookup(k, at)
+		o.endLookup(k)
 	}
 }
 
@@ -363,14 +364,22 @@ func (o *ownerLookups) finishLookup(k *ownerLookup, step int, at monotime.Time) 
 	}
 }
 
-// endLookup allows the next look-up.
-func (o *ownerLookups) endLookup(k *ownerLookup, at monotime.Time) {
-	o.isRunning = false
-	if o.pacer != nil {
+// spend spends the cost of a look-up or a sample: the lifetime of found owners depends on the time until the next one.
+func (o *ownerLookups) spend(k *ownerLookup, at monotime.Time) {
+	switch {
+	case len(k.sampled) > 0 && o.readings != nil:
+		o.readings.Spend(at, k.cpu)
+		o.nextSample = max(o.nextSample, at.Add(min(o.readings.Wait(at), k.stretch)))
+	case len(k.sampled) == 0 && o.pacer != nil:
 		o.pacer.Spend(at, k.cpu)
 		wait := o.pacer.Wait(at)
 		o.nextLookup, o.lookahead = at.Add(wait), min(max(minLookahead, 2*wait), maxLookahead)
 	}
+}
+
+// endLookup allows the next look-up.
+func (o *ownerLookups) endLookup(k *ownerLookup) {
+	o.isRunning = false
 	if k.query.Scope != owners.NetnsProcesses && len(k.found) < len(k.query.Inodes) {
 		o.lastFullWalk = k.at
 	}
@@ -445,15 +454,6 @@ func (o *ownerLookups) finishSampled(k *ownerLookup, i int, at monotime.Time) {
 	c.owners = k.newer[known]
 	o.tracker.excludeFrozenTime(c, known, at)
 	o.tracker.reconsiderIfJudged(c, at)
-}
-
-// endSample allows the next sample.
-func (o *ownerLookups) endSample(k *ownerLookup, at monotime.Time) {
-	o.isSampling = false
-	if o.readings != nil {
-		o.readings.Spend(at, k.cpu)
-		o.nextSample = max(o.nextSample, at.Add(min(o.readings.Wait(at), k.stretch)))
-	}
 }
 
 // noticeFailures warns once if look-ups fail and find no owner at all.

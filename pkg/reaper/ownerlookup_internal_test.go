@@ -537,3 +537,16 @@ func TestALookUpOfManySocketsIsFinishedInSeveralTurns(t *testing.T) {
 		t.Errorf("after %d turns %d sockets are queued for the examiner; it runs: %t", turns, queued(), l.owners.isRunning)
 	}
 }
+
+// TestOwnersStayKnownUntilTheNextLookUpIsAllowed has a look-up that costs much: the sockets must not need another one before.
+func TestOwnersStayKnownUntilTheNextLookUpIsAllowed(t *testing.T) {
+	l, ns := newReadingLoop(t, 0.01)
+	l.owners.perSecond = 0
+	c := leakIn(l, ns, 7, moment(0), 0)
+	k := nextLook(l, moment(0))
+	k.cpu = time.Second
+	answer(l, k, moment(0), owners.Process{PID: 42})
+	if next := l.owners.nextLookup; next.Sub(moment(0)) < time.Minute || c.owners.until.Before(next) {
+		t.Errorf("the owners are known for %v, and the next look-up is allowed after %v", c.owners.until.Sub(moment(0)), next.Sub(moment(0)))
+	}
+}

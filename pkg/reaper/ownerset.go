@@ -23,8 +23,15 @@ type ownerSet struct {
 	descriptors []owners.Process
 
 	frozenTime time.Duration // for which all of them have been frozen together, at most
+	frozenBy   frozenBy      // what it is of
 	at         monotime.Time // of the look-up
 	until      monotime.Time // from then on the owners count as unknown
+}
+
+// frozenBy is what the kernel counts frozen time of: figures of different cgroups say nothing together.
+type frozenBy struct {
+	cgroup    uint64
+	isCounted bool
 }
 
 // newOwnerSet returns the owners of a socket that a look-up found; whole reports that there are no others.
@@ -55,7 +62,7 @@ func (h *ownerSet) setConditions(conditions map[int]owners.Condition) {
 			continue
 		}
 		if len(h.facts) == 0 || c.FrozenTime < h.frozenTime {
-			h.frozenTime = c.FrozenTime
+			h.frozenTime, h.frozenBy = c.FrozenTime, frozenBy{c.Cgroup, c.HasFrozenTime}
 		}
 		o := policy.Owner{
 			Command: p.Command, Frozen: c.Pause == owners.Frozen || c.Pause == owners.Stopped,
@@ -76,7 +83,8 @@ func (h *ownerSet) setConditions(conditions map[int]owners.Condition) {
 	}
 }
 
-// withConditions returns the same owners with newer conditions. The owners expire when they did before.
+// withConditions returns the same owners with newer conditions. The owners expire when they did before, unless they have exited or are
+// frozen.
 func (h *ownerSet) withConditions(conditions map[int]owners.Condition, at monotime.Time) *ownerSet {
 	n := &ownerSet{list: h.list, descriptors: h.descriptors, complete: h.complete, at: at, until: h.until}
 	n.setConditions(conditions)
@@ -93,6 +101,20 @@ func (h *ownerSet) areAllFrozen() bool {
 
 // haveAllExited reports whether there were owners, and none exists any more.
 func (h *ownerSet) haveAllExited() bool { return h != nil && len(h.list) > 0 && len(h.facts) == 0 }
+
+// frozenSince returns for how long the owners were frozen since another reading of them, as far as the kernel counts it for both.
+func (h *ownerSet) frozenSince(before *ownerSet) (d time.Duration, ok bool) {
+	if h == nil || before == nil || len(before.facts) == 0 || h.frozenBy != before.frozenBy {
+		return 0, false
+	}
+	return h.frozenTime - before.frozenTime, true
+}
+
+// wereFrozenSince reports whether the kernel counts that all owners were frozen since another reading of them.
+func (h *ownerSet) wereFrozenSince(before *ownerSet) bool {
+	d, ok := h.frozenSince(before)
+	return ok && d > 0
+}
 
 // maxReadDelay is how late a reading of the owners' conditions may be, whatever the patience: the machine may be busy.
 const maxReadDelay = 10 * time.Second
@@ -119,17 +141,22 @@ func (t *tracker) knowsOwners(c *candidate, at monotime.Time) bool {
 func (t *tracker) excludeFrozenTime(c *candidate, before *ownerSet, at monotime.Time) {
 	start := c.history.IdleStart(policy.ClockProgress)
 	idle := at.Sub(start)
-	frozen := c.owners.frozenTime - c.history.Frozen
+	frozen, isSince := c.owners.frozenSince(before)
+	if !isSince {
+		frozen = c.owners.frozenTime - c.history.Frozen
+	}
 	since := max(start, c.ns.policiesAt)
-	if before != nil && len(before.facts) > 0 {
-		since, frozen = max(since, before.at), c.owners.frozenTime-before.frozenTime
+	if before != nil && len(before.list) > 0 {
+		since = max(since, before.at)
 	}
 	unread := at.Sub(since)
 	switch {
 	case before.areAllFrozen():
-		frozen = idle
+		frozen = max(frozen, idle)
 	case t.readsConditions && !c.verdict.deadline.IsZero() && len(c.owners.facts) > 0 && unread > c.maxUnreadTime():
 		frozen = max(frozen, unread)
 	}
-	c.history.AddFrozen(min(frozen, idle))
+	counted := min(frozen, idle)
+	c.history.AddFrozen(counted)
+	c.history.AddFrozenBefore(min(frozen-counted, at.Sub(c.history.IdleStart(policy.ClockState))))
 }

@@ -14,7 +14,7 @@ import (
 // A socket past its grace is spared while it has unread or unacknowledged bytes, or while the other end of its connection has a
 // reason to keep both. It, or that other end, is looked up at intervals that grow with its idle time. These looks only notice
 // progress, or that the other end is gone: nothing is due. A pod can have very many such sockets, so they have a CPU budget of
-// their own. A candidate that waits for it in progressQ is in the agenda for the time at which something is due.
+// their own. A candidate that waits for it in progressQ is in the agenda for the time at which something is due, if any is.
 
 // progressLook is why a candidate is in progressQ.
 type progressLook uint8
@@ -46,13 +46,19 @@ func (c *candidate) isSparedByOtherEnd() bool {
 	return c.step.phase == phaseTimed && c.verdict.reason == policy.PeerSpared && c.verdict.other != policy.StandingUnknown
 }
 
-// queueSparing adds the other end of a candidate that it spares to progressQ, and the candidate to the agenda for the next time.
+// queueSparing adds the other end that spares a candidate to progressQ, and the candidate to the agenda for the next time. If there is
+// no such end any more, the candidate itself is looked at.
 func (t *tracker) queueSparing(c *candidate, now monotime.Time) {
-	end := c.end()
+	end, has := c.end(), false
 	for o := range t.ends.opposite(&end) {
 		if o != c {
 			t.pushForProgress(o, lookForOtherEnd)
+			has = true
 		}
+	}
+	if !has {
+		t.handle(c, eventTimeCame, now)
+		return
 	}
 	c.step.dueAt = c.history.NextRareLook(now)
 	t.schedule(c)

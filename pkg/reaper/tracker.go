@@ -27,7 +27,7 @@ type tracker struct {
 	examineQ *candidateQueue        // candidates in phaseQueued
 	budgetQ  *candidateQueue        // candidates in phaseOverBudget
 	ownersQ  *candidateQueue        // candidates in phaseUnowned, and some that have left it
-	// progressQ has candidates in phaseTimed, and some that have left it: see queueForProgress.
+	// progressQ has candidates whose next look can only notice progress, and some of which that was true: see progressLook.
 	progressQ *candidateQueue
 	// inProgressQ has the candidates of progressQ, with the reason for the look: a field of the candidate would make each of them 32 bytes larger.
 	inProgressQ map[*candidate]progressLook
@@ -199,11 +199,14 @@ func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v pol
 
 // handleVerdict handles the event of a verdict on the last look.
 func (t *tracker) handleVerdict(c *candidate, v policy.Verdict, now monotime.Time) {
-	e := t.verdictEvent(&v)
-	if v.Reason == policy.OwnerFrozen && !t.facts(c, now).OwnersKnown {
-		e = eventOwnersNeeded // they may have been thawed
+	e, dueAt := t.verdictEvent(&v), v.Again
+	if v.Reason == policy.OwnerFrozen { // no look at the socket shows whether they have been thawed
+		if !t.facts(c, now).OwnersKnown {
+			e, dueAt = eventOwnersNeeded, 0
+		} else if c.owners.isKnown(now) {
+			dueAt = c.owners.until
+		}
 	}
-	dueAt := v.Again
 	if v.Reason == policy.OwnerUnknown && c.owners != nil && now.Before(c.owners.until) && (dueAt.IsZero() || c.owners.until.Before(dueAt)) {
 		dueAt = c.owners.until // the next look-up may find them
 	}
@@ -295,8 +298,12 @@ func (t *tracker) handleDue(now monotime.Time) {
 			t.queueForProgress(c, due)
 			continue
 		}
-		if c.isSparedByOtherEnd() {
+		switch {
+		case c.isSparedByOtherEnd():
 			t.queueSparing(c, now)
+			continue
+		case c.step.phase == phaseTimed && c.verdict.reason == policy.OwnerFrozen && !c.owners.isKnown(now):
+			t.reconsider(c, now) // its owners are looked up
 			continue
 		}
 		t.handle(c, eventTimeCame, now) // removes it from the agenda

@@ -32,8 +32,8 @@ const (
 type event uint8
 
 const (
-	// A finder's look at it.
-	eventRenewed event = iota // its idle time restarted: progress, or another connection
+	// A finder's look at it, or a reading of its owners during the examiner's.
+	eventRenewed event = iota // its idle time restarted: progress, another connection, or owners that were frozen
 
 	// A judgement, of any look.
 	eventSpared       // nothing is due
