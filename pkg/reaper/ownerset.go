@@ -156,7 +156,7 @@ func (t *tracker) excludeFrozenTime(c *candidate, before *ownerSet, at monotime.
 	case t.readsConditions && !c.verdict.deadline.IsZero() && len(c.owners.facts) > 0 && unread > c.maxUnreadTime():
 		frozen = max(frozen, unread)
 	}
-	counted := min(frozen, idle)
+	counted := max(min(frozen, idle), 0) // idle is below 0 if the idle time starts later, by what was excluded before
 	c.history.AddFrozen(counted)
 	c.history.AddFrozenBefore(min(frozen-counted, at.Sub(c.history.IdleStart(policy.ClockState))))
 }
