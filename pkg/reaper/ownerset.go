@@ -134,10 +134,10 @@ func (t *tracker) knowsOwners(c *candidate, at monotime.Time) bool {
 	return at.Sub(c.owners.at) <= c.maxUnreadTime()
 }
 
-// excludeFrozenTime excludes from a candidate's idle time the time for which its owners were frozen. The kernel counts
-// that time per cgroup, and also before this connection: only since a reading before is it known which part counts. Where it does not
-// count, owners that were found frozen and run now have the whole patience before them. So have owners whose conditions were not read for too long under these policies, although
-// the reaper reads them: they may have been frozen.
+// excludeFrozenTime excludes from a candidate's idle time the time for which its owners were frozen. The kernel counts that time
+// per cgroup, and also before this connection: which part counts is known only since a reading before. Where it does not count, owners
+// that were found frozen and run now have the whole patience before them. So have owners whose conditions were not read for too long
+// under these policies, although the reaper reads them: they may have been frozen.
 func (t *tracker) excludeFrozenTime(c *candidate, before *ownerSet, at monotime.Time) {
 	start := c.history.IdleStart(policy.ClockProgress)
 	idle := at.Sub(start)
