@@ -45,7 +45,11 @@ func (t *tracker) holders(c *candidate, now monotime.Time) (h holders) {
 func (t *tracker) takeFresh(c *candidate, h *holders, at monotime.Time) {
 	if h.freshOwn != nil && c.owners == h.own && c.step.phase != phaseDropped {
 		c.owners = h.freshOwn
+		was := c.history.FrozenIdle
 		t.excludeFrozenTime(c, h.own, at)
+		if h.freshOwn.wereFrozenSince(h.own) { // the next look comes at least that much later, whatever the figure
+			c.history.AddFrozen(minSampleInterval - (c.history.FrozenIdle - was))
+		}
 	}
 	if o := h.end; h.freshOther != nil && o.owners == h.other && o.step.phase != phaseDropped {
 		o.owners = h.freshOther
@@ -119,7 +123,7 @@ func (f *freshOwners) refresh(j *job, indexes []int, clock monotime.Clock) {
 		switch n := f.known[h.other]; {
 		case n.areAllFrozen():
 			h.freshOther, j.others[i] = n, policy.StandingFrozen
-		case n.haveAllExited(), n.wereFrozenSince(h.other):
+		case n.haveAllExited(), n.wereFrozenSince(h.other) && n.at.Sub(h.other.at) >= minSampleInterval: // else it was excluded just now
 			h.freshOther, j.others[i] = n, policy.StandingUnknown
 		}
 	}

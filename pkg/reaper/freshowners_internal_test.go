@@ -4,6 +4,7 @@
 package reaper
 
 import (
+	"maps"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -141,9 +143,11 @@ func TestOnlyFrozenTimeOfTheConnectionIsExcluded(t *testing.T) {
 			{30 * time.Second, frozenFor(1, earlier+10*time.Second), 20 * time.Second},
 		},
 		"another cgroup, of which nothing is known": {{10 * time.Second, frozenFor(1, 0), 0}, {20 * time.Second, frozenFor(2, earlier), 20 * time.Second}},
-		"another cgroup with less":                  {{10 * time.Second, frozenFor(1, earlier), 10 * time.Second}, {25 * time.Second, frozenFor(2, 12*time.Second), 12 * time.Second}},
+		"another cgroup with less":                  {{10 * time.Second, frozenFor(1, earlier), 10 * time.Second}, {25 * time.Second, frozenFor(2, 12*time.Second), 22 * time.Second}},
 		"a reading without the figure": {
-			{10 * time.Second, frozenFor(1, earlier), 10 * time.Second}, {20 * time.Second, owners.Condition{Pause: owners.Running}, 10 * time.Second},
+			{10 * time.Second, frozenFor(1, earlier), 10 * time.Second},
+			{20 * time.Second, owners.Condition{Pause: owners.Running}, 10 * time.Second},
+			{28 * time.Second, frozenFor(1, earlier), 28 * time.Second}, // it may have been frozen since the first one
 		},
 		"an owner that exits, and leaves the socket to another": {
 			{10 * time.Second, frozenFor(1, 0), 0}, {20 * time.Second, exited, 0}, {21 * time.Second, frozenFor(1, 0), 0},
@@ -259,5 +263,79 @@ func TestAThawIsNoticedWithinHalfAMinuteBesideManySockets(t *testing.T) {
 	l.nextJob(moment(ownersLifetime), time.Now())
 	if k = nextLook(l, moment(ownersLifetime)); c.step.phase != phaseUnowned || len(asked(k)) != sockets {
 		t.Errorf("then it is %v, and %d are looked up", c.step.phase, len(asked(k)))
+	}
+}
+
+// TestJointFrozenTimeIsThatOfTheCgroupThatWasFrozenLeast has owners in two cgroups.
+func TestJointFrozenTimeIsThatOfTheCgroupThatWasFrozenLeast(t *testing.T) {
+	set := func(first, second owners.Condition) *ownerSet {
+		h := &ownerSet{list: []owners.Process{{PID: 1}, {PID: 2}}}
+		h.setConditions(map[int]owners.Condition{1: first, 2: second})
+		return h
+	}
+	before := set(frozenFor(1, 8*time.Hour), frozenFor(2, 0))
+	for name, tt := range map[string]struct {
+		now  *ownerSet
+		want time.Duration
+		ok   bool
+	}{
+		"one runs":                    {set(frozenFor(1, 8*time.Hour), frozenFor(2, time.Minute)), 0, true},
+		"both were frozen":            {set(frozenFor(1, 8*time.Hour+time.Second), frozenFor(2, time.Minute)), time.Second, true},
+		"one has exited":              {set(owners.Condition{Exited: true}, frozenFor(2, time.Minute)), time.Minute, true},
+		"one is in another cgroup":    {set(frozenFor(1, 8*time.Hour), frozenFor(3, time.Minute)), 0, false},
+		"the kernel does not count":   {set(frozenFor(1, 8*time.Hour), owners.Condition{Pause: owners.Running}), 0, false},
+		"there was no reading before": {nil, 0, false},
+	} {
+		if got, ok := tt.now.frozenSince(before); got != tt.want || ok != tt.ok {
+			t.Errorf("%s: %v, known %t", name, got, ok)
+		}
+	}
+}
+
+// TestAnEndWhoseOwnersAreAboutToFreezeDelaysTheOtherOnce has a figure that grows at each reading, as in a cgroup that is being frozen.
+func TestAnEndWhoseOwnersAreAboutToFreezeDelaysTheOtherOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns := newReadingLoop(t, 0)
+		other := newRegistered(2)
+		l.registry.namespaces[other.Identity] = other
+		other.limit = l.caps.limit(other)
+		other.policies[0].FinWait2Grace, other.policies[0].ProbeAfter = policy.Patience(time.Hour), policy.Never
+		ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter = policy.Patience(testGrace), policy.Never
+		peer := peerLook(7, 0)
+		peer.Socket.Inode = 77
+		k := &kernel{conditions: map[int]owners.Condition{42: frozenFor(1, 0), 43: frozenFor(2, 0)}, inodes: map[uint64]uint32{7: 7}}
+		k.sockets = map[uint64]inetdiag.Socket{peerCookie(7): peer.Socket}
+		see(l, other.Identity, peer)
+		leakIn(l, ns, 7, now(), 2*time.Second)
+		look := nextLook(l, now())
+		look.found, look.whole = map[uint32][]owners.Process{7: {{PID: 42}}, 77: {{PID: 43}}}, map[uint32]bool{7: true, 77: true}
+		look.conditions = maps.Clone(k.conditions)
+		finish(l, look, now())
+		time.Sleep(3 * time.Second)
+		jobs := 0
+		for j := l.nextJob(now(), l.clock.Wall()); j != nil && jobs < 100; j = l.nextJob(now(), l.clock.Wall()) {
+			k.conditions[43] = frozenFor(2, k.conditions[43].FrozenTime+time.Millisecond)
+			k.examine(j)
+			l.examined(j, now())
+			jobs++
+		}
+		if jobs > 5 || !slices.Equal(k.destroyed, []uint64{7}) {
+			t.Errorf("after %d jobs, destroyed are %v", jobs, k.destroyed)
+		}
+	})
+}
+
+// TestASocketWhoseModeForbidsItsDestroyIsLookedAtAfterItsOwnersWereFrozen has owners that a sample finds frozen after they have expired.
+func TestASocketWhoseModeForbidsItsDestroyIsLookedAtAfterItsOwnersWereFrozen(t *testing.T) {
+	l, ns := newReadingLoop(t, 0)
+	c := leakIn(l, ns, 7, moment(0), 3*time.Second)
+	answer(l, nextLook(l, moment(0)), moment(0), owners.Process{PID: 42})
+	c.step = step{phase: phaseForbidden, since: moment(3 * time.Second)}
+	c.owners.until = moment(time.Second)
+	k := nextLook(l, moment(testGrace))
+	k.conditions = map[int]owners.Condition{42: {Pause: owners.Frozen}}
+	finish(l, k, moment(testGrace))
+	if c.verdict.reason != policy.OwnerFrozen || c.step.dueAt.IsZero() {
+		t.Errorf("it is %v, and the next look is at %v", c.verdict.reason, c.step.dueAt)
 	}
 }

@@ -22,16 +22,16 @@ type ownerSet struct {
 	// descriptors is list with TID and FD; nil if they were not looked up.
 	descriptors []owners.Process
 
-	frozenTime time.Duration // for which all of them have been frozen together, at most
-	frozenBy   frozenBy      // what it is of
-	at         monotime.Time // of the look-up
-	until      monotime.Time // from then on the owners count as unknown
+	frozenTime time.Duration  // for which all of them have been frozen together, at most
+	cgroups    []frozenCgroup // of the owners that exist; nil if the kernel does not count for each of them
+	at         monotime.Time  // of the look-up
+	until      monotime.Time  // from then on the owners count as unknown
 }
 
-// frozenBy is what the kernel counts frozen time of: figures of different cgroups say nothing together.
-type frozenBy struct {
-	cgroup    uint64
-	isCounted bool
+// frozenCgroup is for how long a cgroup has been frozen.
+type frozenCgroup struct {
+	inode  uint64
+	frozen time.Duration
 }
 
 // newOwnerSet returns the owners of a socket that a look-up found; whole reports that there are no others.
@@ -53,7 +53,7 @@ func newOwnerSet(k *ownerLookup, list []owners.Process, whole bool, at monotime.
 // may have the socket now, and the next look-up is due at once.
 func (h *ownerSet) setConditions(conditions map[int]owners.Condition) {
 	hasExited, isUnread := false, make([]bool, 0, len(h.list))
-	hasFrozen, hasRunning := false, false
+	hasFrozen, hasRunning, isCounted := false, false, true
 	for _, p := range h.list {
 		c := conditions[p.PID]
 		h.diesOfSigpipe = append(h.diesOfSigpipe, c.Sigpipe != owners.SigpipeIgnored)
@@ -62,7 +62,11 @@ func (h *ownerSet) setConditions(conditions map[int]owners.Condition) {
 			continue
 		}
 		if len(h.facts) == 0 || c.FrozenTime < h.frozenTime {
-			h.frozenTime, h.frozenBy = c.FrozenTime, frozenBy{c.Cgroup, c.HasFrozenTime}
+			h.frozenTime = c.FrozenTime
+		}
+		isCounted = isCounted && c.HasFrozenTime
+		if g := (frozenCgroup{c.Cgroup, c.FrozenTime}); !slices.ContainsFunc(h.cgroups, func(o frozenCgroup) bool { return o.inode == g.inode }) {
+			h.cgroups = append(h.cgroups, g)
 		}
 		o := policy.Owner{
 			Command: p.Command, Frozen: c.Pause == owners.Frozen || c.Pause == owners.Stopped,
@@ -74,6 +78,9 @@ func (h *ownerSet) setConditions(conditions map[int]owners.Condition) {
 	}
 	for i := range h.facts {
 		h.facts[i].Frozen = h.facts[i].Frozen || isUnread[i] && hasFrozen && !hasRunning
+	}
+	if !isCounted {
+		h.cgroups = nil
 	}
 	switch {
 	case hasExited && len(h.facts) == 0:
@@ -102,12 +109,22 @@ func (h *ownerSet) areAllFrozen() bool {
 // haveAllExited reports whether there were owners, and none exists any more.
 func (h *ownerSet) haveAllExited() bool { return h != nil && len(h.list) > 0 && len(h.facts) == 0 }
 
-// frozenSince returns for how long the owners were frozen since another reading of them, as far as the kernel counts it for both.
+// frozenSince returns for how long all owners were frozen since another reading, at most. ok reports that the kernel has counted it
+// for the cgroup of each at both readings.
 func (h *ownerSet) frozenSince(before *ownerSet) (d time.Duration, ok bool) {
-	if h == nil || before == nil || len(before.facts) == 0 || h.frozenBy != before.frozenBy {
+	if h == nil || before == nil || len(h.cgroups) == 0 {
 		return 0, false
 	}
-	return h.frozenTime - before.frozenTime, true
+	for i, g := range h.cgroups {
+		j := slices.IndexFunc(before.cgroups, func(b frozenCgroup) bool { return b.inode == g.inode })
+		if j < 0 {
+			return 0, false
+		}
+		if since := g.frozen - before.cgroups[j].frozen; i == 0 || since < d {
+			d = since
+		}
+	}
+	return d, true
 }
 
 // wereFrozenSince reports whether the kernel counts that all owners were frozen since another reading of them.
@@ -141,12 +158,16 @@ func (t *tracker) knowsOwners(c *candidate, at monotime.Time) bool {
 func (t *tracker) excludeFrozenTime(c *candidate, before *ownerSet, at monotime.Time) {
 	start := c.history.IdleStart(policy.ClockProgress)
 	idle := at.Sub(start)
+	hasBefore := before != nil && len(before.facts) > 0
 	frozen, isSince := c.owners.frozenSince(before)
 	if !isSince {
 		frozen = c.owners.frozenTime - c.history.Frozen
 	}
+	if !isSince && hasBefore { // of other cgroups: all since then may be a part of it
+		frozen = max(frozen, min(c.owners.frozenTime, at.Sub(before.at)))
+	}
 	since := max(start, c.ns.policiesAt)
-	if before != nil && len(before.list) > 0 {
+	if hasBefore {
 		since = max(since, before.at)
 	}
 	unread := at.Sub(since)

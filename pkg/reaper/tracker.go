@@ -201,9 +201,13 @@ func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v pol
 func (t *tracker) handleVerdict(c *candidate, v policy.Verdict, now monotime.Time) {
 	e, dueAt := t.verdictEvent(&v), v.Again
 	if v.Reason == policy.OwnerFrozen { // no look at the socket shows whether they have been thawed
-		if !t.facts(c, now).OwnersKnown {
+		isTimed := c.step.phase == phaseTimed || c.step.phase == phaseUnowned // no other phase leads to a look-up
+		switch isKnown := t.facts(c, now).OwnersKnown; {
+		case !isKnown && isTimed:
 			e, dueAt = eventOwnersNeeded, 0
-		} else if c.owners.isKnown(now) {
+		case !isKnown:
+			e = eventOwnersNeeded
+		case isTimed && c.owners.isKnown(now):
 			dueAt = c.owners.until
 		}
 	}
@@ -292,6 +296,7 @@ func (t *tracker) queueNotShown(ns *registered, swept, now monotime.Time) {
 
 // handleDue handles the candidates whose time has come.
 func (t *tracker) handleDue(now monotime.Time) {
+	frozen := 0
 	for t.agenda.Len() > 0 && !now.Before(t.agenda.First().step.dueAt) {
 		c := t.agenda.First()
 		if due, ok := t.awaitsProgress(c, now); ok {
@@ -304,6 +309,9 @@ func (t *tracker) handleDue(now monotime.Time) {
 			continue
 		case c.step.phase == phaseTimed && c.verdict.reason == policy.OwnerFrozen && !c.owners.isKnown(now):
 			t.reconsider(c, now) // its owners are looked up
+			if frozen++; frozen >= maxFinishSteps {
+				return // the others stay due
+			}
 			continue
 		}
 		t.handle(c, eventTimeCame, now) // removes it from the agenda
