@@ -55,6 +55,7 @@ type item struct {
 	usesOwn   bool  // the application's own keepalive asks
 	postponed bool  // postponed by quietTime without a duplicate, since the owner may be about to close the socket
 	refused   error // the kernel's, for restoring an option
+	unreached bool  // the kernel refused a duplicate: the socket may still be there
 	result    Result
 	Obstacle
 	err error

@@ -69,6 +69,7 @@ type armedSocket struct {
 	batch    *batch
 	earlier  bool // an earlier Prober has armed it
 	ended    bool // a search has found it closed
+	refused  bool // the kernel refused the last attempt to restore it: a later one may succeed, also if it has ended
 	gone     bool // a lookup has not found it, and its owner has had time to close it
 	searches int
 	due      monotime.Time // of the next search, or of the postponed restoration

@@ -158,14 +158,15 @@ func TestSocketIsSearchedForUntilItIsClosed(t *testing.T) {
 	t.Parallel()
 	l, clock := handLoop(t, Config{})
 	for name, x := range map[string]struct {
-		ended    bool
-		searches int
+		ended, refused bool
+		searches       int
 	}{
-		"it exists": {false, 5}, "it has ended": {true, 1},
+		"it exists": {false, false, 5}, "it has ended": {true, false, 1},
+		"it has ended, and the kernel refuses to restore it": {true, true, 5},
 	} {
 		b := &batch{record: "record"}
 		h := l.addArmed(someArmed()[0], b)
-		h.ended = x.ended
+		h.ended, h.refused = x.ended, x.refused
 		l.release(h, false, clock.now)
 		searches := 0
 		for len(l.armedSockets) > 0 {
@@ -177,8 +178,21 @@ func TestSocketIsSearchedForUntilItIsClosed(t *testing.T) {
 			t.Errorf("%s: %d searches, want %d; %d left, %d missing", name, searches, x.searches, b.left, len(l.missing))
 		}
 	}
-	if l.stats.Lost != 1 || l.stats.Restored != 0 || len(l.obsolete) != 2 {
+	if l.stats.Lost != 2 || l.stats.Restored != 0 || len(l.obsolete) != 3 {
 		t.Errorf("%d lost, %d restored, the records %v are removed", l.stats.Lost, l.stats.Restored, l.obsolete)
+	}
+}
+
+// TestOnlyARefusedDuplicateIsTriedAgain has attempts to restore a socket that has ended.
+func TestOnlyARefusedDuplicateIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	l, _ := handLoop(t, Config{})
+	for err, want := range map[error]bool{errNoDescriptor: false, refused("pidfd_getfd", unix.EMFILE): true} {
+		i := &item{armed: someArmed()[0], isArmed: true}
+		(&job{env: &l.p.env}).put(i, -1, err)
+		if i.isRefused() != want || !i.isArmed {
+			t.Errorf("after %v it is tried again: %t", err, i.isRefused())
+		}
 	}
 }
 

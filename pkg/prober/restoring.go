@@ -69,7 +69,7 @@ func (j *job) finish(i *item) {
 		if i.result == 0 {
 			i.result = Closed
 		}
-		i.err = errors.Join(i.err, err)
+		i.err, i.unreached = errors.Join(i.err, err), !errors.Is(err, errNoDescriptor)
 		i.done = true
 		return
 	}
@@ -132,6 +132,7 @@ func (j *job) quiet() {
 // put restores a socket through a duplicate, and closes it.
 func (j *job) put(i *item, fd int, err error) {
 	if i.err = err; err != nil {
+		i.unreached = !errors.Is(err, errNoDescriptor)
 		return
 	}
 	defer closeDuplicate(fd)

@@ -149,11 +149,15 @@ func (l *loop) finishItem(j *job, i *item, b *batch, now monotime.Time) {
 		if i.done {
 			i.socket.searches++
 			i.socket.ended = i.socket.ended || i.gone && j.kind == searching
+			i.socket.refused = i.isRefused()
 		}
 		l.release(i.socket, i.done && !i.isArmed, now)
 	case tidying:
 	}
 }
+
+// isRefused reports whether the kernel refused to restore the socket.
+func (i *item) isRefused() bool { return i.refused != nil || i.unreached }
 
 // postponeRestoring postpones the restoration of a socket, without counting a failed attempt.
 func (l *loop) postponeRestoring(h *armedSocket, now monotime.Time) {
@@ -237,7 +241,7 @@ func (l *loop) finishLookup(i *item, now monotime.Time) {
 	}
 	if h := i.socket; h != nil {
 		h.armed = i.armed
-		h.ended, h.gone = !i.seen, i.gone
+		h.ended, h.gone, h.refused = !i.seen, i.gone, i.isRefused()
 		l.release(h, !i.isArmed, now)
 	}
 	l.answer(a, i.result, NoObstacle, i.err, i.at)
@@ -255,13 +259,13 @@ func (l *loop) addArmed(a armed, b *batch) *armedSocket {
 func (l *loop) release(h *armedSocket, restored bool, now monotime.Time) {
 	h.busy = false
 	after, again := searchAfter(h.searches)
-	if !restored && again && (h.searches == 0 || !h.ended) {
+	if !restored && again && (h.searches == 0 || !h.ended || h.refused) {
 		h.due = now.Add(after)
 		l.missing[h] = struct{}{}
 		return
 	}
 	switch {
-	case !restored && !h.ended:
+	case !restored && (!h.ended || h.refused):
 		l.stats.Lost++
 		l.p.config.Log.Warn("cannot find a socket to restore its keepalive options", "cookie", h.cookie, "netns", h.netns.Identity)
 	case restored:
