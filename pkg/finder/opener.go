@@ -28,9 +28,15 @@ func (o Opener) Open(n Netns) (*inetdiag.Conn, error) {
 	return o.openIf(n, func() bool { return true })
 }
 
+// errNoPath means that nothing leads to a network namespace.
+var errNoPath = errors.New("no path of the network namespace is known")
+
 // openIf is Open with a condition, which runs inside the network namespace. If it returns false, openIf opens
 // no socket and returns nil, nil.
 func (o Opener) openIf(n Netns, condition func() bool) (*inetdiag.Conn, error) {
+	if len(n.Paths) == 0 {
+		return nil, errNoPath
+	}
 	var gone, other []error
 	for _, path := range n.Paths {
 		conn, err := o.openPath(path, n.Identity, n.Recorded, condition)

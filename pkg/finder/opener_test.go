@@ -100,3 +100,15 @@ func TestWithoutACookieANamespaceMountedAfterItsRecordIsAnother(t *testing.T) {
 		}
 	}
 }
+
+func TestANamespaceWithoutAPathIsNotOpenedAndNotGone(t *testing.T) {
+	root, err := netns.NewRoot("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	conn, err := finder.Opener{Root: root}.Open(finder.Netns{Identity: target(t, nstest.New(t)).Identity})
+	if conn != nil || err == nil || netns.IsGone(err) {
+		t.Errorf("opened: %t, %v", conn != nil, err)
+	}
+}

@@ -143,6 +143,10 @@ func (j *job) write() {
 		if !i.done {
 			q := i.asking.question
 			idle := i.idle + now.Sub(i.at)
+			if idle+lastProbeDelay > maxKeepSeconds*time.Second {
+				i.end(NotAsked, NoObstacle, ErrTooIdle)
+				continue
+			}
 			i.armed.armed = armedValues(q.Count, q.Interval, idle)
 			i.until = now.Add(time.Duration(i.armed.armed[keepIdle])*time.Second - idle - probeMargin)
 			all = append(all, i.armed)

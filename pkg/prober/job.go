@@ -294,6 +294,9 @@ func (j *job) duplicateOf(owner *Owner, a *armed) (int, error) {
 	}
 	number, known := owner.FD, owner.HasFD
 	if !known {
+		if o.sockets == nil { // one scan serves all sockets of the job
+			j.tables.find(t, o, j.inodes())
+		}
 		number, known = o.sockets[a.inode]
 	}
 	if known {
@@ -305,7 +308,7 @@ func (j *job) duplicateOf(owner *Owner, a *armed) (int, error) {
 			return fd, err
 		}
 	}
-	if !known && o.sockets != nil { // a scan of this job has not found it
+	if !known { // a scan of this job has not found it
 		if o.scanErr != nil {
 			return -1, o.scanErr
 		}
@@ -327,6 +330,15 @@ func (j *job) duplicateOf(owner *Owner, a *armed) (int, error) {
 		last = err
 	}
 	return fd, last
+}
+
+// inodes returns the inodes of the job's sockets.
+func (j *job) inodes() map[uint32]struct{} {
+	all := make(map[uint32]struct{}, len(j.items))
+	for _, i := range j.items {
+		all[i.armed.inode] = struct{}{}
+	}
+	return all
 }
 
 // duplicateAgain returns another duplicate of the descriptor in a.

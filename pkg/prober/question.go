@@ -143,4 +143,6 @@ var (
 	ErrStuck = errors.New("threads are blocked by closing duplicates of descriptors: at four, no peer is asked")
 	// ErrNoProbe means that the kernel neither received an answer nor closed the socket in the time that all probes take.
 	ErrNoProbe = errors.New("no probe was sent or answered in the time of all probes")
+	// ErrTooIdle means that the socket has been idle for longer than TCP_KEEPIDLE can express.
+	ErrTooIdle = errors.New("socket has been idle for more than 9h6m: no TCP_KEEPIDLE is above that")
 )

@@ -174,6 +174,8 @@ type records struct {
 	// prefix is unique to this process, so that it never overwrites the records of an earlier one.
 	prefix string
 	next   atomic.Uint64
+	// inherited is the last number of an earlier Prober of this process.
+	inherited uint64
 }
 
 const (
@@ -200,7 +202,25 @@ func openRecords(dir string) (*records, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &records{dir: dir, boot: boot, prefix: fmt.Sprintf("%d-%d-", os.Getpid(), started)}, nil
+	r := &records{dir: dir, boot: boot, prefix: fmt.Sprintf("%d-%d-", os.Getpid(), started)}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the directory of asked sockets: %w", err)
+	}
+	for _, e := range entries {
+		if n, ok := r.ownNumber(e.Name()); ok {
+			r.inherited = max(r.inherited, n)
+		}
+	}
+	r.next.Store(r.inherited)
+	return r, nil
+}
+
+// ownNumber returns the number of a record of this process.
+func (r *records) ownNumber(name string) (n uint64, ok bool) {
+	digits, isOwn := strings.CutPrefix(strings.TrimSuffix(name, recordSuffix), r.prefix)
+	n, err := strconv.ParseUint(digits, 10, 64)
+	return n, isOwn && err == nil
 }
 
 // write writes a new record atomically, and returns its name.
@@ -245,21 +265,30 @@ type earlier struct {
 	armed []armed
 }
 
-// read reads the records of earlier processes, the latest first. It removes records of other boots, unfinished ones and unreadable ones. It
-// returns the errors of the last.
+// read reads the records of earlier Probers, the latest first. It removes records of other boots, unfinished ones and unreadable ones. It
+// returns the errors of the last, and one if there are too many.
 func (r *records) read() (left []earlier, unreadable []error, err error) {
 	entries, err := os.ReadDir(r.dir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the directory of asked sockets: %w", err)
 	}
+	var names []string
 	for _, e := range entries {
 		name := e.Name()
+		n, isOwn := r.ownNumber(name)
 		switch {
-		case strings.HasPrefix(name, ".") && strings.HasSuffix(name, recordSuffix):
+		case !strings.HasSuffix(name, recordSuffix), isOwn && n > r.inherited:
+		case strings.HasPrefix(name, "."):
 			_ = r.remove(name) // of a process that was killed before it armed a socket
-			continue
-		case !strings.HasSuffix(name, recordSuffix), strings.HasPrefix(name, r.prefix), len(left) == maxRecords:
-			continue
+		default:
+			names = append(names, name)
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(writeOrder(b, a), cmp.Compare(a, b)) })
+	for n, name := range names {
+		if len(left) == maxRecords {
+			unreadable = append(unreadable, fmt.Errorf("%d more records of asked sockets are left to the next reaper", len(names)-n))
+			break
 		}
 		all, err := r.readOne(name)
 		if err == nil && len(all) > 0 {
@@ -271,7 +300,6 @@ func (r *records) read() (left []earlier, unreadable []error, err error) {
 		}
 		_ = r.remove(name)
 	}
-	slices.SortFunc(left, func(a, b earlier) int { return cmp.Or(writeOrder(b.name, a.name), cmp.Compare(a.name, b.name)) })
 	return left, unreadable, nil
 }
 

@@ -222,3 +222,52 @@ func FuzzSocketInode(f *testing.F) {
 		}
 	})
 }
+
+// TestTheRecordsOfAnEarlierProberOfThisProcessAreRead has a reaper that was idle, stopped its Prober and starts another.
+func TestTheRecordsOfAnEarlierProberOfThisProcessAreRead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, err := openRecords(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, err := first.write(someArmed())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := openRecords(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := second.write(someArmed()[:1])
+	if err != nil || own == left {
+		t.Fatalf("the second Prober writes %s, %v", own, err)
+	}
+	if read, _, err := second.read(); err != nil || len(read) != 1 || read[0].name != left {
+		t.Errorf("it reads %+v, %v", read, err)
+	}
+}
+
+func TestOfTooManyRecordsTheLatestAreReadAndTheOthersReported(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	earlier, err := openRecords(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	earlier.prefix = "1-1-"
+	for range maxRecords + 2 {
+		if _, err := earlier.write(someArmed()[:1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := openRecords(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, unreadable, err := r.read()
+	if err != nil || len(left) != maxRecords || left[0].name != fmt.Sprintf("1-1-%d.armed", maxRecords+2) || len(unreadable) != 1 ||
+		!strings.Contains(fmt.Sprint(unreadable), "2 more records") {
+		t.Errorf("%d are read, the first is %s; %v, %v", len(left), left[0].name, unreadable, err)
+	}
+}

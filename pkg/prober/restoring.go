@@ -18,6 +18,10 @@ import (
 func newLookup(env *environment, items []*item) *job {
 	j := &job{kind: lookingUp, env: env, items: items}
 	j.lookups(func(i *item, s *inetdiag.Socket) {
+		if s.State == inetdiag.Close { // the kernel is removing it: how it ended, only a duplicate shows
+			i.postponeOnceGone()
+			return
+		}
 		i.seen = true
 		i.result, i.err = i.baseline.decide(s, i.at)
 		if i.result == 0 && i.withdraw {

@@ -241,7 +241,7 @@ func (l *loop) finishLookup(i *item, now monotime.Time) {
 	}
 	if h := i.socket; h != nil {
 		h.armed = i.armed
-		h.ended, h.gone, h.refused = !i.seen, i.gone, i.isRefused()
+		h.ended, h.gone, h.refused = i.gone && !i.seen, i.gone, i.isRefused()
 		l.release(h, !i.isArmed, now)
 	}
 	l.answer(a, i.result, NoObstacle, i.err, i.at)
@@ -267,6 +267,7 @@ func (l *loop) release(h *armedSocket, restored bool, now monotime.Time) {
 	switch {
 	case !restored && (!h.ended || h.refused):
 		l.stats.Lost++
+		h.batch.record = "" // it stays for the next reaper
 		l.p.config.Log.Warn("cannot find a socket to restore its keepalive options", "cookie", h.cookie, "netns", h.netns.Identity)
 	case restored:
 		l.stats.Restored++

@@ -141,7 +141,7 @@ func answerEvent(a *prober.Answer) event {
 	case prober.Closed:
 		return eventClosed
 	case prober.NotAsked:
-		if a.Obstacle != prober.NoObstacle || errors.Is(a.Err, prober.ErrNoProbe) {
+		if a.Obstacle != prober.NoObstacle || errors.Is(a.Err, prober.ErrNoProbe) || errors.Is(a.Err, prober.ErrTooIdle) {
 			return eventNotAsked
 		}
 	}

@@ -569,3 +569,12 @@ func TestAnswerForAnUnknownNamespaceIsIgnored(t *testing.T) {
 		t.Errorf("the history has %v", got)
 	}
 }
+
+// TestASocketThatIsTooIdleToBeAskedIsNotAskedAgainAtOnce counts its answer as a question.
+func TestASocketThatIsTooIdleToBeAskedIsNotAskedAgainAtOnce(t *testing.T) {
+	for err, want := range map[error]event{prober.ErrTooIdle: eventNotAsked, prober.ErrNoProbe: eventNotAsked, prober.ErrUnacked: eventCancelled} {
+		if got := answerEvent(&prober.Answer{Result: prober.NotAsked, Err: err}); got != want {
+			t.Errorf("%v: %v, want %v", err, got, want)
+		}
+	}
+}
