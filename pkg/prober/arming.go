@@ -49,7 +49,7 @@ func (e *environment) screen(i *item, s *inetdiag.Socket) {
 	}
 	// The kernel's keepalive timer counts from the later of the two times.
 	i.idle = min(s.Info.LastAckRecv, s.Info.LastDataRecv)
-	i.baseline = baseline{ack: i.at.Add(-s.Info.LastAckRecv), received: s.Info.BytesReceived, probes: int(s.Info.Probes)}
+	i.baseline = baseline{ack: i.at.Add(-s.Info.LastAckRecv), received: s.Info.BytesReceived, segments: s.Info.SegsIn, probes: int(s.Info.Probes)}
 	i.armed = newArmed(q)
 	i.armed.inode = s.Inode
 }

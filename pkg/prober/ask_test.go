@@ -153,6 +153,23 @@ func TestVanishedPeerTimesOut(t *testing.T) {
 	}
 }
 
+// TestAResetInAnswerToTheLastProbeIsNoTimeout has a question of one probe. The kernel counts a probe as unanswered once it is sent.
+func TestAResetInAnswerToTheLastProbeIsNoTimeout(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	p := s.connect()
+	halfClose(t, p, inetdiag.FinWait2)
+	j := s.give("owner", p)[0]
+	a := ask(t)
+	q := j.question(j.idle(inetdiag.FinWait2))
+	q.Count = 1
+	s.far.SetLink(t, nstest.LinkName, false)
+	reset(t, p.Server) // the RST does not arrive
+	s.far.SetLink(t, nstest.LinkName, true)
+	a.want(q, prober.Reset, prober.NoObstacle)
+	j.wantOptions(untouched)
+}
+
 func TestFinWait2IsResetByAPeerThatIsGone(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)

@@ -16,6 +16,7 @@ import (
 type baseline struct {
 	ack      monotime.Time // when the peer's last acknowledgement arrived
 	received uint64        // bytes, the FIN counts 1
+	segments uint32        // received, with those without data
 	// probes is the number of unanswered probes after which the kernel closes the socket. If timeout is not 0, one is enough
 	// once timeout has passed since the last acknowledgement.
 	probes  int
@@ -47,10 +48,12 @@ func (b *baseline) closedBy(i *unix.TCPInfo) Result {
 		return Closed
 	case i.Bytes_received != b.received: // the peer's FIN arrived, or the owner disconnected it, which resets all counts
 		return Closed
+	case i.Segs_in != b.segments: // an RST has come, also in answer to the last probe
+		return Reset
 	case int(i.Probes) >= b.probes, b.timeout > 0 && i.Probes > 0 && sinceAck >= b.timeout:
 		return TimedOut
 	}
-	return Reset
+	return Closed // by another program on the node, such as ss --kill
 }
 
 // lookupDelay returns the time of the nth lookup, from 0, after the start of a question. No lookup is made before a probe can

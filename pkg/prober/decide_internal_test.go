@@ -44,26 +44,26 @@ func TestLookupDecidesByTheAcknowledgement(t *testing.T) {
 
 func TestTCPInfoOfADuplicateShowsHowTheSocketWasClosed(t *testing.T) {
 	t.Parallel()
-	info := func(s inetdiag.State, probes uint8, received uint64, lastAck uint32) unix.TCPInfo {
-		return unix.TCPInfo{State: uint8(s), Probes: probes, Bytes_received: received, Last_ack_recv: lastAck}
+	info := func(s inetdiag.State, probes uint8, received uint64, segments, lastAck uint32) unix.TCPInfo {
+		return unix.TCPInfo{State: uint8(s), Probes: probes, Bytes_received: received, Segs_in: segments, Last_ack_recv: lastAck}
 	}
 	for name, x := range map[string]struct {
 		timeout time.Duration
 		info    unix.TCPInfo
 		want    Result
 	}{
-		"all probes are out":               {0, info(inetdiag.Close, 3, 52, 93_000), TimedOut},
-		"one is out":                       {0, info(inetdiag.Close, 1, 52, 90_010), Reset},
-		"none is":                          {0, info(inetdiag.Close, 0, 52, 90_010), Reset},
-		"a FIN came":                       {0, info(inetdiag.Close, 0, 53, 10), Closed},
-		"its owner disconnected it":        {0, info(inetdiag.Close, 0, 0, 10), Closed},
-		"its owner connected it again":     {0, info(inetdiag.Established, 0, 1, 10), Closed},
-		"the application's timeout passed": {5 * time.Second, info(inetdiag.Close, 1, 52, 5_000), TimedOut},
-		"the application's timeout did not pass": {
-			time.Minute, info(inetdiag.Close, 1, 52, 5_000), Reset,
-		},
+		"all probes are out":                           {0, info(inetdiag.Close, 3, 52, 10, 93_000), TimedOut},
+		"a segment came after the last one":            {0, info(inetdiag.Close, 3, 52, 11, 93_000), Reset},
+		"one came after the first":                     {0, info(inetdiag.Close, 1, 52, 11, 90_010), Reset},
+		"one came before":                              {0, info(inetdiag.Close, 0, 52, 11, 90_010), Reset},
+		"none came, and one probe is out":              {0, info(inetdiag.Close, 1, 52, 10, 90_010), Closed},
+		"a FIN came":                                   {0, info(inetdiag.Close, 0, 53, 11, 10), Closed},
+		"its owner disconnected it":                    {0, info(inetdiag.Close, 0, 0, 0, 10), Closed},
+		"its owner connected it again":                 {0, info(inetdiag.Established, 0, 1, 2, 10), Closed},
+		"the application's timeout passed":             {5 * time.Second, info(inetdiag.Close, 1, 52, 10, 5_000), TimedOut},
+		"a segment came after that, and was read late": {5 * time.Second, info(inetdiag.Close, 1, 52, 11, 9_000), Reset},
 	} {
-		b := baseline{received: 52, probes: 3, timeout: x.timeout}
+		b := baseline{received: 52, segments: 10, probes: 3, timeout: x.timeout}
 		if got := b.closedBy(&x.info); got != x.want {
 			t.Errorf("%s: %v, want %v", name, got, x.want)
 		}
