@@ -96,6 +96,10 @@ func (w *World) playConnection(ctx context.Context, n *namespace, p *plan.Connec
 	if w.sleepUntil(ctx, p.At) != nil || n.isDeleted() {
 		return nil
 	}
+	if p.Same != "" && !w.isFinished(p.Same) { // its SYN would have the kernel reset the earlier one
+		w.skip(p.ID, fmt.Errorf("%s is still open: its owner was frozen", p.Same))
+		return nil
+	}
 	c := &connection{w: w, ns: n, plan: p}
 	if err := c.open(); err != nil {
 		if p.Same != "" || n.isDeleted() {
@@ -123,6 +127,7 @@ func (w *World) playConnection(ctx context.Context, n *namespace, p *plan.Connec
 		return nil
 	}
 	c.finish()
+	w.setFinished(p.ID)
 	return nil
 }
 

@@ -28,6 +28,21 @@ func (w *World) clientOf(id string) string {
 	return w.clients[id]
 }
 
+func (w *World) setFinished(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.finished == nil {
+		w.finished = make(map[string]bool)
+	}
+	w.finished[id] = true
+}
+
+func (w *World) isFinished(id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.finished[id]
+}
+
 // Names implements disturb.Pods.
 func (w *World) Names() []string {
 	w.mu.Lock()

@@ -40,6 +40,7 @@ type World struct {
 	faults     []string // that no socket's expectation shows
 	skipped    int
 	clients    map[string]string // addresses of clients by connection
+	finished   map[string]bool   // connections whose ends are closed
 	quiet      sync.RWMutex      // held for reading while a registration changes
 }
 
