@@ -162,9 +162,9 @@ func (t *tracker) excludeFrozenTime(c *candidate, before *ownerSet, at monotime.
 	frozen, isSince := c.owners.frozenSince(before)
 	if !isSince {
 		frozen = c.owners.frozenTime - c.history.Frozen
-	}
-	if !isSince && hasBefore { // of other cgroups: all since then may be a part of it
-		frozen = max(frozen, min(c.owners.frozenTime, at.Sub(before.at)))
+		if hasBefore { // of other cgroups: all since then may be a part of it
+			frozen = max(frozen, min(c.owners.frozenTime, at.Sub(before.at)))
+		}
 	}
 	since := max(start, c.ns.policiesAt)
 	if hasBefore {
